@@ -1,0 +1,1 @@
+"""The deployed stacks on one machine: generic AWS, no product logic."""
