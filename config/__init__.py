@@ -1,0 +1,1 @@
+"""The deployment's configuration: YAML files and the schema that checks them."""

@@ -1,0 +1,1 @@
+"""What runs in AWS: one asset for every function. Imports neither `stacks` nor `spillway`."""

@@ -1,0 +1,82 @@
+"""Asynchronous SageMaker endpoints: hand an attempt over, count instances."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lambdas.domain.job import inference_id
+
+if TYPE_CHECKING:
+    from types_boto3_sagemaker import SageMakerClient
+    from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+BODY_BYTES_MAX = 128_000
+"""InvokeEndpointAsync's inline Body (its API reference); larger inputs travel through S3."""
+
+
+def output_key(model: str, version: str, job_id: str, attempt: int) -> str:
+    """Where an attempt's answer lies in its region's bucket: known before it is there."""
+    return f"results/{model}/{version}/{job_id}/{attempt}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Invokes endpoints. The client must never repeat a send by itself."""
+
+    client: "SageMakerRuntimeClient"
+
+    def invoke(
+        self,
+        *,
+        endpoint: str,
+        job_id: str,
+        attempt: int,
+        body: bytes | None,
+        location: str | None,
+        request_ttl_s: int,
+        invocation_timeout_s: int,
+    ) -> None:
+        """Hand an attempt to an endpoint's queue.
+
+        Args:
+            endpoint: Name of the version's endpoint.
+            job_id: Names the folder of the answer.
+            attempt: Names the file of the answer.
+            body: JSON of at most `BODY_BYTES_MAX` bytes, or None.
+            location: `s3://` address of the JSON when there is no body.
+            request_ttl_s: Longest stay in the endpoint's queue.
+            invocation_timeout_s: Longest run.
+        """
+        source: dict[str, Any] = {"Body": body} if location is None else {"InputLocation": location}
+        self.client.invoke_endpoint_async(
+            EndpointName=endpoint,
+            ContentType="application/json",
+            Accept="application/json",
+            InferenceId=inference_id(job_id, attempt),
+            S3OutputPathExtension=job_id,
+            Filename=f"{attempt}.json",
+            RequestTTLSeconds=request_ttl_s,
+            InvocationTimeoutSeconds=invocation_timeout_s,
+            **source,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Reads how many instances serve an endpoint."""
+
+    client: "SageMakerClient"
+
+    def instances(self, endpoint: str) -> int:
+        """Instances in service, 0 for an endpoint that does not serve or does not exist."""
+        try:
+            reply = self.client.describe_endpoint(EndpointName=endpoint)
+        except self.client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] == "ValidationException":
+                return 0
+            raise
+        if reply["EndpointStatus"] not in {"InService", "Updating", "SystemUpdating"}:
+            return 0
+        return sum(
+            variant.get("CurrentInstanceCount", 0)
+            for variant in reply.get("ProductionVariants", [])
+        )

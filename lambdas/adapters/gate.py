@@ -1,0 +1,213 @@
+"""The gate: the regional table that says how much may be on its way to the endpoints.
+
+Reserving and releasing slots are additions to and deletions from a string set, so both may be
+repeated, and any number of dispatchers may run.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+RATE_WINDOW_S = 10
+"""Submissions are counted per window, so that a short burst within the rate is not refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateState:
+    """A model's gate in one region.
+
+    Attributes:
+        used: Tokens of the slots in use.
+        wanted_ms: When a dispatcher last found the gate full with work waiting, or None.
+        capacity: Slots, as beat last saw them; None before the first beat.
+        capacity_ms: When beat saw them.
+        credits: By tier, starts that the tier is owed.
+        ok: Recent attempts that succeeded, decaying.
+        bad: Recent attempts that failed, decaying.
+    """
+
+    used: frozenset[str] = frozenset()
+    wanted_ms: int | None = None
+    capacity: int | None = None
+    capacity_ms: int = 0
+    credits: Mapping[str, float] = field(default_factory=dict)
+    ok: float = 0
+    bad: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Slots, credits, rates and the region's snapshot in DynamoDB."""
+
+    client: "DynamoDBClient"
+    table: str
+
+    def state(self, model: str) -> GateState:
+        """Read a model's gate, strongly consistent."""
+        reply = self.client.get_item(TableName=self.table, Key=_model(model), ConsistentRead=True)
+        return _state(reply.get("Item", {}))
+
+    def reserve(self, model: str, tokens: Collection[str], *, capacity: int) -> bool:
+        """Take slots, all or none.
+
+        Returns:
+            Whether `len(tokens)` slots were free within `capacity`. Takes the wanted mark off.
+        """
+        room = capacity - len(tokens)
+        if room < 0:
+            return False
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key=_model(model),
+                UpdateExpression="ADD used :tokens REMOVE wanted_ms",
+                ConditionExpression="attribute_not_exists(used) OR size(used) <= :room",
+                ExpressionAttributeValues={
+                    ":tokens": {"SS": sorted(tokens)},
+                    ":room": {"N": str(room)},
+                },
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def want(self, model: str, *, capacity: int, now_ms: int) -> bool:
+        """Leave word that work waits, on the condition that the gate is full.
+
+        Returns:
+            False if a slot came free meanwhile: then nobody would have heard the word.
+        """
+        if capacity <= 0:
+            return True
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key=_model(model),
+                UpdateExpression="SET wanted_ms = :now",
+                ConditionExpression="size(used) >= :capacity",
+                ExpressionAttributeValues={
+                    ":now": {"N": str(now_ms)},
+                    ":capacity": {"N": str(capacity)},
+                },
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def release(
+        self, model: str, tokens: Collection[str], *, ok: int = 0, bad: int = 0
+    ) -> GateState:
+        """Give slots back and count outcomes. May be repeated; only the counts would then drift."""
+        values: dict[str, Any] = {}
+        clauses = []
+        if tokens:
+            clauses.append("DELETE used :tokens")
+            values[":tokens"] = {"SS": sorted(tokens)}
+        if ok or bad:
+            clauses.append("ADD ok :ok, bad :bad")
+            values |= {":ok": {"N": str(ok)}, ":bad": {"N": str(bad)}}
+        if not clauses:
+            return self.state(model)
+        reply = self.client.update_item(
+            TableName=self.table,
+            Key=_model(model),
+            UpdateExpression=" ".join(clauses),
+            ExpressionAttributeValues=values,
+            ReturnValues="ALL_NEW",
+        )
+        return _state(reply.get("Attributes", {}))
+
+    def owe(self, model: str, changes: Mapping[str, float]) -> None:
+        """Change what tiers are owed."""
+        moved = {tier: change for tier, change in changes.items() if change}
+        if not moved:
+            return
+        self.client.update_item(
+            TableName=self.table,
+            Key=_model(model),
+            UpdateExpression="ADD " + ", ".join(f"credit_{tier} :{tier}" for tier in moved),
+            ExpressionAttributeValues={
+                f":{tier}": {"N": f"{change:.6f}"} for tier, change in moved.items()
+            },
+        )
+
+    def observe(self, model: str, *, capacity: int, now_ms: int, ok: float, bad: float) -> None:
+        """Write what beat saw: the capacity, and the decayed counts of outcomes."""
+        self.client.update_item(
+            TableName=self.table,
+            Key=_model(model),
+            UpdateExpression=(
+                "SET #capacity = :capacity, capacity_ms = :now, ok = :ok, bad = :bad"
+            ),
+            ExpressionAttributeNames={"#capacity": "capacity"},
+            ExpressionAttributeValues={
+                ":capacity": {"N": str(capacity)},
+                ":now": {"N": str(now_ms)},
+                ":ok": {"N": f"{ok:.3f}"},
+                ":bad": {"N": f"{bad:.3f}"},
+            },
+        )
+
+    def count_submission(self, tenant: str, *, now_s: float, limit_per_s: float) -> int | None:
+        """Count one submission of a tenant in this region.
+
+        Returns:
+            Submissions in the current window, or None when the rate is used up.
+        """
+        window = int(now_s // RATE_WINDOW_S)
+        try:
+            reply = self.client.update_item(
+                TableName=self.table,
+                Key={"pk": {"S": f"rate#{tenant}#{window}"}},
+                UpdateExpression="ADD submissions :one SET expires_s = :expires",
+                ConditionExpression="attribute_not_exists(submissions) OR submissions < :limit",
+                ExpressionAttributeValues={
+                    ":one": {"N": "1"},
+                    ":limit": {"N": str(max(1, int(limit_per_s * RATE_WINDOW_S)))},
+                    ":expires": {"N": str(int(now_s) + 10 * RATE_WINDOW_S)},
+                },
+                ReturnValues="UPDATED_NEW",
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return None
+        return int(reply["Attributes"]["submissions"]["N"])
+
+    def write_snapshot(self, snapshot: Mapping[str, Any]) -> None:
+        """Keep what beat saw of the whole region, for submit's decisions and answers."""
+        self.client.put_item(
+            TableName=self.table,
+            Item={"pk": {"S": "snapshot"}, "document": {"S": json.dumps(snapshot)}},
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        """What beat last saw of the region; empty before its first time."""
+        reply = self.client.get_item(TableName=self.table, Key={"pk": {"S": "snapshot"}})
+        item = reply.get("Item")
+        return dict(json.loads(item["document"]["S"])) if item else {}
+
+
+def _model(model: str) -> dict[str, Any]:
+    return {"pk": {"S": f"model#{model}"}}
+
+
+def _state(item: Mapping[str, Any]) -> GateState:
+    def number(name: str) -> float:
+        return float(item[name]["N"]) if name in item else 0.0
+
+    return GateState(
+        used=frozenset(item["used"]["SS"]) if "used" in item else frozenset(),
+        wanted_ms=int(number("wanted_ms")) or None,
+        capacity=int(number("capacity")) if "capacity" in item else None,
+        capacity_ms=int(number("capacity_ms")),
+        credits={
+            name.removeprefix("credit_"): number(name)
+            for name in item
+            if name.startswith("credit_")
+        },
+        ok=number("ok"),
+        bad=number("bad"),
+    )

@@ -1,0 +1,335 @@
+"""The ledger: the global, strongly consistent table that is the one truth about jobs."""
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from lambdas.domain.job import FORMAT, LIVE, TRANSITIONS, Job, Status, Transition
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+_ATTRIBUTES = {field.name: field for field in fields(Job)}
+_OPTIONAL = {name for name in _ATTRIBUTES if name not in {"id", "status"}}
+BATCH_GET_MAX = 100
+"""Items in one BatchGetItem (DynamoDB API reference)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a transition.
+
+    Attributes:
+        won: Whether it took place, now or in an earlier send of the same write.
+        job: The job after it, or as it stands if the transition lost; None if there is no job.
+    """
+
+    won: bool
+    job: Job | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Jobs in DynamoDB."""
+
+    client: "DynamoDBClient"
+    table: str
+
+    def get(self, job_id: str, *, consistent: bool = True) -> Job | None:
+        """Read a job, strongly consistent unless told otherwise."""
+        reply = self.client.get_item(
+            TableName=self.table, Key=_key(job_id), ConsistentRead=consistent
+        )
+        item = reply.get("Item")
+        return _job(item) if item else None
+
+    def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        """Read many jobs strongly consistent; those that do not exist are left out."""
+        wanted = list(dict.fromkeys(job_ids))
+        found: dict[str, Job] = {}
+        for start in range(0, len(wanted), BATCH_GET_MAX):
+            keys = [_key(job_id) for job_id in wanted[start : start + BATCH_GET_MAX]]
+            for _ in range(5):  # unprocessed keys come back under throttling
+                reply = self.client.batch_get_item(
+                    RequestItems={self.table: {"Keys": keys, "ConsistentRead": True}}
+                )
+                for item in reply["Responses"].get(self.table, []):
+                    job = _job(item)
+                    found[job.id] = job
+                keys = reply.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])  # type: ignore[assignment]
+                if not keys:
+                    break
+        return found
+
+    def create(self, job: Job) -> Job | None:
+        """Accept a job.
+
+        Returns:
+            None when this call created it, also if only an earlier send of it arrived; else
+            the job that was there before.
+        """
+        token = secrets.token_hex(6)
+        day = datetime.fromtimestamp(job.created_ms / 1000, UTC).date().isoformat()
+        item = {
+            "pk": {"S": f"job#{job.id}"},
+            "format": {"N": str(FORMAT)},
+            "live": {"S": live_key(job.owner, job.model)},
+            "tenant_day": {"S": f"{job.tenant}#{day}"},
+            **{
+                name: _encode(value)
+                for name in _ATTRIBUTES
+                if name != "id" and (value := getattr(job, name)) is not None and value is not False
+            },
+            "token": {"S": token},
+        }
+        try:
+            self.client.put_item(
+                TableName=self.table,
+                Item=item,
+                ConditionExpression="attribute_not_exists(pk)",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as refusal:
+            existing = _job(refusal.response["Item"])  # type: ignore[typeddict-item]
+            return None if existing.token == token else existing
+        return None
+
+    def apply(self, job: Job, name: str, *, now_ms: int, **values: Any) -> Outcome:
+        """Make a transition of `TRANSITIONS`, guarded by status, owner and attempt.
+
+        Args:
+            job: The job as the caller knows it: its id, owner and attempt are the guard.
+            name: A row of the table.
+            now_ms: The caller's time, compared with the deadline where the row says so.
+            **values: Attributes that the row sets or keeps; None leaves one unset.
+
+        Raises:
+            ValueError: A value that the row does not name.
+        """
+        row = TRANSITIONS[name]
+        unknown = set(values) - row.sets - row.keeps
+        if unknown:
+            raise ValueError(f"transition {name} does not write {sorted(unknown)}")
+        token = secrets.token_hex(6)
+        request = _update(job, row, values, token, now_ms)
+        try:
+            reply = self.client.update_item(TableName=self.table, **request)
+        except self.client.exceptions.ConditionalCheckFailedException as refusal:
+            item = refusal.response.get("Item")  # type: ignore[attr-defined]
+            if not item:
+                return Outcome(won=False, job=None)
+            current = _job(item)
+            return Outcome(won=current.token == token, job=current)
+        return Outcome(won=True, job=_job(reply["Attributes"]))
+
+    def erase(self, job_id: str) -> bool:
+        """Remove payload and result of a finished job, leaving a tombstone.
+
+        Returns:
+            Whether the job is finished and now erased.
+        """
+        names = ("input", "input_key", "output", "output_key", "metadata", "error")
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key=_key(job_id),
+                UpdateExpression=f"SET erased = :yes REMOVE {', '.join(f'#{n}' for n in names)}",
+                ConditionExpression="attribute_exists(pk) AND NOT #status IN (:queued, :running)",
+                ExpressionAttributeNames={"#status": "status", **{f"#{n}": n for n in names}},
+                ExpressionAttributeValues={
+                    ":yes": {"BOOL": True},
+                    ":queued": {"S": Status.QUEUED},
+                    ":running": {"S": Status.IN_PROGRESS},
+                },
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def forget(self, job_id: str) -> None:
+        """Delete a finished job at the end of its retention; the strong table has no TTL."""
+        try:
+            self.client.delete_item(
+                TableName=self.table,
+                Key=_key(job_id),
+                ConditionExpression="NOT #status IN (:queued, :running)",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues={
+                    ":queued": {"S": Status.QUEUED},
+                    ":running": {"S": Status.IN_PROGRESS},
+                },
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return
+
+    def list(
+        self, tenant: str, day: str, *, limit: int, before_ms: int | None = None
+    ) -> list[tuple[str, int]]:
+        """A tenant's jobs accepted on a day, newest first.
+
+        Args:
+            tenant: Whose.
+            day: `YYYY-MM-DD` in UTC.
+            limit: At most so many.
+            before_ms: Only those created before.
+
+        Returns:
+            Pairs of job id and creation time in milliseconds.
+        """
+        condition = "tenant_day = :day"
+        values: dict[str, Any] = {":day": {"S": f"{tenant}#{day}"}}
+        if before_ms is not None:
+            condition += " AND created_ms < :before"
+            values[":before"] = {"N": str(before_ms)}
+        reply = self.client.query(
+            TableName=self.table,
+            IndexName="listing",
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ScanIndexForward=False,
+            Limit=limit,
+        )
+        return [(_id(item), int(item["created_ms"]["N"])) for item in reply["Items"]]
+
+    def live(self, owner: str, model: str, *, pages_max: int = 50) -> Iterator[list[str]]:
+        """Ids of unfinished jobs of a region and model, oldest first, a page at a time."""
+        start: dict[str, Any] = {}
+        for _ in range(pages_max):
+            reply = self.client.query(
+                TableName=self.table,
+                IndexName="live",
+                KeyConditionExpression="live = :live",
+                ExpressionAttributeValues={":live": {"S": live_key(owner, model)}},
+                Limit=500,
+                **start,
+            )
+            if reply["Items"]:
+                yield [_id(item) for item in reply["Items"]]
+            if "LastEvaluatedKey" not in reply:
+                return
+            start = {"ExclusiveStartKey": reply["LastEvaluatedKey"]}
+
+    def renew_lease(self, region: str, *, now_ms: int) -> dict[str, int]:
+        """Raise the sequence of a region's lease: the region is alive and reaches the ledger.
+
+        Returns:
+            `epoch` and `sequence` after the write.
+        """
+        reply = self.client.update_item(
+            TableName=self.table,
+            Key={"pk": {"S": f"region#{region}"}},
+            UpdateExpression=(
+                "SET #sequence = if_not_exists(#sequence, :zero) + :one, "
+                "epoch = if_not_exists(epoch, :one), beat_ms = :now"
+            ),
+            ExpressionAttributeNames={"#sequence": "sequence"},
+            ExpressionAttributeValues={
+                ":zero": {"N": "0"},
+                ":one": {"N": "1"},
+                ":now": {"N": str(now_ms)},
+            },
+            ReturnValues="ALL_NEW",
+        )
+        attributes = reply["Attributes"]
+        return {
+            "epoch": int(attributes["epoch"]["N"]),
+            "sequence": int(attributes["sequence"]["N"]),
+        }
+
+
+def live_key(owner: str, model: str) -> str:
+    """The partition of the `live` index that holds a region's unfinished jobs of a model."""
+    return f"{owner}#{model}"
+
+
+def _key(job_id: str) -> dict[str, Any]:
+    return {"pk": {"S": f"job#{job_id}"}}
+
+
+def _id(item: Mapping[str, Any]) -> str:
+    return str(item["pk"]["S"]).removeprefix("job#")
+
+
+def _update(
+    job: Job, row: Transition, values: Mapping[str, Any], token: str, now_ms: int
+) -> dict[str, Any]:
+    names = {"#status": "status", "#token": "token"}
+    bound: dict[str, Any] = {":target": {"S": row.target}, ":token": {"S": token}}
+    sets = ["#status = :target", "#token = :token"]
+    for name, value in values.items():
+        if value is None:
+            continue
+        names[f"#{name}"] = name
+        bound[f":{name}"] = _encode(value)
+        kept = f"if_not_exists(#{name}, :{name})" if name in row.keeps else f":{name}"
+        sets.append(f"#{name} = {kept}")
+    removes = sorted(row.removes - {name for name, value in values.items() if value is not None})
+    names |= {f"#{name}": name for name in removes}
+    expression = f"SET {', '.join(sets)}"
+    if removes:
+        expression += f" REMOVE {', '.join(f'#{name}' for name in removes)}"
+    return {
+        "Key": _key(job.id),
+        "UpdateExpression": expression,
+        "ConditionExpression": _guard(job, row, names, bound, now_ms),
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": bound,
+        "ReturnValues": "ALL_NEW",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
+def _guard(
+    job: Job, row: Transition, names: dict[str, str], bound: dict[str, Any], now_ms: int
+) -> str:
+    sources = sorted(row.sources)
+    bound.update({f":from{number}": {"S": source} for number, source in enumerate(sources)})
+    guard = f"#status IN ({', '.join(f':from{number}' for number in range(len(sources)))})"
+    if row.before_deadline:
+        bound[":now"] = {"N": str(now_ms)}
+        guard = f"({guard} AND deadline_ms > :now)"
+    if row.resumes:
+        guard = f"({guard} OR (#status = :target AND #message = :message))"
+    if row.fenced:
+        names |= {"#owner": "owner", "#attempt": "attempt"}
+        bound[":guard_owner"] = {"S": job.owner}
+        bound[":guard_attempt"] = {"N": str(job.attempt)}
+        guard += " AND #owner = :guard_owner AND #attempt = :guard_attempt"
+    return guard
+
+
+def _encode(value: Any) -> Any:
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": str(value)}
+        case int():
+            return {"N": str(value)}
+        case bytes():
+            return {"B": value}
+        case dict():
+            return {"M": {name: _encode(part) for name, part in value.items()}}
+    raise TypeError(f"a job holds no {type(value).__name__}")
+
+
+def _decode(value: Mapping[str, Any]) -> Any:
+    ((kind, content),) = value.items()
+    match kind:
+        case "N":
+            return int(content)
+        case "B":
+            return bytes(content)
+        case "M":
+            return {name: _decode(part) for name, part in content.items()}
+    return content
+
+
+def _job(item: Mapping[str, Any]) -> Job:
+    values = {name: _decode(item[name]) for name in _OPTIONAL if name in item}
+    return Job(id=_id(item), status=Status(item["status"]["S"]), **values)
+
+
+__all__ = ["LIVE", "Ledger", "Outcome", "live_key"]

@@ -1,0 +1,145 @@
+"""The tier queues: priority lives in which queue a message waits in, never in SageMaker."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lambdas.domain.job import FORMAT
+from lambdas.domain.names import Names
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+
+RECEIVE_MAX = 10
+"""Messages in one ReceiveMessage or DeleteMessageBatch (SQS API reference)."""
+DELAY_S_MAX = 900
+"""SQS's longest delay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A message of a tier queue: which attempt of which job may start.
+
+    Attributes:
+        job: The job's id, or None if the message is malformed.
+        attempt: Numbered from 1, 0 if malformed.
+        message: SQS's message id: stays the same when the message is delivered again.
+        receipt: Handle of this delivery.
+        sent_ms: When it was sent, milliseconds since the epoch.
+        tier: The tier of the queue that it came from.
+        receives: How often it has been received.
+    """
+
+    job: str | None
+    attempt: int
+    message: str
+    receipt: str
+    sent_ms: int
+    tier: str
+    receives: int
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """The tier queues of one region."""
+
+    client: "SQSClient"
+    names: Names
+    region: str
+
+    def url(self, model: str, tier: str) -> str:
+        """The address of a tier queue."""
+        return self.names.queue_url(self.region, self.names.tier_queue(model, tier))
+
+    def dead_url(self, model: str, tier: str) -> str:
+        """The address of a tier queue's dead letters."""
+        return self.names.queue_url(self.region, self.names.tier_dead_letters(model, tier))
+
+    def send(
+        self,
+        *,
+        model: str,
+        tier: str,
+        job_id: str,
+        attempt: int,
+        tenant: str,
+        delay_s: float = 0,
+    ) -> None:
+        """Let an attempt wait for a slot. The tenant is the fair queue's group."""
+        self.client.send_message(
+            QueueUrl=self.url(model, tier),
+            MessageBody=json.dumps({"format": FORMAT, "job": job_id, "attempt": attempt}),
+            MessageGroupId=tenant,
+            **({"DelaySeconds": min(DELAY_S_MAX, round(delay_s))} if delay_s else {}),
+        )
+
+    def receive(
+        self, model: str, tier: str, *, at_most: int, wait_s: int = 0, dead: bool = False
+    ) -> list[Ticket]:
+        """Take up to `at_most` messages (10 at the most) for two minutes."""
+        reply = self.client.receive_message(
+            QueueUrl=self.dead_url(model, tier) if dead else self.url(model, tier),
+            MaxNumberOfMessages=max(1, min(RECEIVE_MAX, at_most)),
+            WaitTimeSeconds=wait_s,
+            VisibilityTimeout=120,
+            MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
+        )
+        return [_ticket(message, tier) for message in reply.get("Messages", [])]  # type: ignore[arg-type]
+
+    def delete(
+        self, model: str, tier: str, tickets: Sequence[Ticket], *, dead: bool = False
+    ) -> None:
+        """Take messages off the queue for good; one that stays is delivered again and dropped."""
+        url = self.dead_url(model, tier) if dead else self.url(model, tier)
+        for start in range(0, len(tickets), RECEIVE_MAX):
+            batch = tickets[start : start + RECEIVE_MAX]
+            self.client.delete_message_batch(
+                QueueUrl=url,
+                Entries=[
+                    {"Id": str(number), "ReceiptHandle": ticket.receipt}
+                    for number, ticket in enumerate(batch)
+                ],
+            )
+
+    def put_back(self, model: str, ticket: Ticket, *, after_s: int) -> None:
+        """Let a message be received again after a while."""
+        self.client.change_message_visibility(
+            QueueUrl=self.url(model, ticket.tier),
+            ReceiptHandle=ticket.receipt,
+            VisibilityTimeout=after_s,
+        )
+
+    def waiting(self, model: str, tier: str) -> int:
+        """Messages that could be received, now or after their delay. SQS calls it approximate."""
+        reply = self.client.get_queue_attributes(
+            QueueUrl=self.url(model, tier),
+            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"],
+        )
+        return sum(int(count) for count in reply["Attributes"].values())
+
+
+def _ticket(message: Mapping[str, object], tier: str) -> Ticket:
+    attributes = message.get("Attributes")
+    system = attributes if isinstance(attributes, dict) else {}
+    job, attempt = _body(str(message["Body"]))
+    return Ticket(
+        job=job,
+        attempt=attempt,
+        message=str(message["MessageId"]),
+        receipt=str(message["ReceiptHandle"]),
+        sent_ms=int(system.get("SentTimestamp", 0)),
+        tier=tier,
+        receives=int(system.get("ApproximateReceiveCount", 1)),
+    )
+
+
+def _body(body: str) -> tuple[str | None, int]:
+    try:
+        document = json.loads(body)
+        job, attempt = document["job"], document["attempt"]
+    except (ValueError, KeyError, TypeError):
+        return None, 0
+    if not isinstance(job, str) or not isinstance(attempt, int) or attempt < 1:
+        return None, 0
+    return job, attempt

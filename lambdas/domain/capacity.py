@@ -1,0 +1,109 @@
+"""How much work the endpoints can hold, and how long new work will wait."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lambdas.domain.policy import Model, Tier
+
+CAPACITY_FRESH_S = 60
+"""Twelve missed beats: what the gate says of instances is then no longer believed."""
+BREAKER_ATTEMPTS_MIN = 10
+"""Below so many recent attempts a failure rate says nothing."""
+BREAKER_FAILED_SHARE = 0.5
+"""A model that fails most of its jobs gets a trickle until it answers again."""
+
+
+def slots(model: Model, instances: int) -> int:
+    """Jobs to have on their way to an endpoint at once.
+
+    Args:
+        model: Concurrency, service and hand-off times.
+        instances: Instances in service.
+
+    Returns:
+        Instances x concurrency, plus just enough that an instance finds its next job when it
+        ends one. SageMaker's own queue knows no priority, so it is kept this shallow.
+
+    Source:
+        Little's law: jobs in hand-off = rate x hand-off time, the rate being
+        instances x concurrency / service time; never more than one further job a place.
+    """
+    working = instances * model.concurrency
+    handing_over = math.ceil(working * model.handoff_s / max(model.service_s, 0.001))
+    return working + min(working, handing_over)
+
+
+def usable_slots(model: Model, *, capacity: int | None, age_s: float, ok: float, bad: float) -> int:
+    """Slots that dispatch may use now.
+
+    A gate whose capacity is stale gives a bounded trickle, neither a flood nor a stop: the
+    instances may be gone, or only beat may be. A model that fails most of its attempts gets the
+    same trickle, so that a bad version does not burn the queue.
+
+    Args:
+        model: Whose slots.
+        capacity: What beat last wrote, or None if it never did.
+        age_s: Seconds since then.
+        ok: Recent attempts that succeeded.
+        bad: Recent attempts that failed.
+
+    Returns:
+        Whole slots; 0 for a model that is off.
+    """
+    if model.state == "off":
+        return 0
+    trickle = max(1, model.concurrency // 4)
+    if capacity is None or age_s > CAPACITY_FRESH_S:
+        return trickle if capacity is None else min(capacity, trickle) or 1
+    if ok + bad >= BREAKER_ATTEMPTS_MIN and bad / (ok + bad) > BREAKER_FAILED_SHARE:
+        return min(capacity, trickle)
+    return capacity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A model's load in one region.
+
+    Attributes:
+        instances: Instances in service.
+        in_use: Slots in use.
+        waiting: Jobs waiting by tier.
+    """
+
+    instances: int
+    in_use: int
+    waiting: Mapping[str, int]
+
+
+def predicted_wait_s(model: Model, tiers: Sequence[Tier], tier: str, load: Load) -> float:
+    """Seconds until a job that is accepted now in `tier` would start.
+
+    Jobs ahead of it are those of its own and more urgent tiers, and those that hold slots; what
+    less urgent tiers are guaranteed is taken off the rate.
+
+    Args:
+        model: Its service and warm-up times.
+        tiers: All tiers, most urgent first.
+        tier: The job's.
+        load: The region's load.
+
+    Returns:
+        0 while slots are free and nobody is ahead; the warm-up time is added without instances.
+
+    Source:
+        Flow balance: wait = jobs ahead / service rate.
+    """
+    order = [each.name for each in tiers]
+    place = order.index(tier)
+    ahead = sum(load.waiting.get(name, 0) for name in order[: place + 1])
+    room = slots(model, load.instances)
+    if load.instances > 0 and load.in_use + ahead < room:
+        return 0.0
+    rate = max(1, load.instances) * model.concurrency / model.service_s
+    guaranteed = sum(
+        each.share_min for each in tiers[place + 1 :] if load.waiting.get(each.name, 0) > 0
+    )
+    over = ahead + max(0, load.in_use - load.instances * model.concurrency) + 1
+    warming = model.warm_up_s if load.instances == 0 else 0.0
+    return warming + over / (rate * (1 - guaranteed))

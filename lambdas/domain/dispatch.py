@@ -1,0 +1,76 @@
+"""How many jobs to take from each tier: strict priority, with a guaranteed minimum share.
+
+A tier that has work gains its minimum share of a credit with every start of any tier, and pays
+one credit for every start of its own; a tier that is owed a whole start goes first. This is
+deficit round robin (Shreedhar and Varghese, 1995) with the minimum shares as quanta; what is not
+guaranteed goes to the most urgent tier that has work.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from lambdas.domain.policy import Tier
+
+CREDIT_MAX = 10.0
+"""Credits a tier can save up: bounds how long more urgent tiers can be held off afterwards."""
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """Take at most so many jobs from a tier."""
+
+    tier: str
+    at_most: int
+
+
+def plan(free: int, tiers: Sequence[Tier], credits: Mapping[str, float]) -> list[Pull]:
+    """The order in which to ask the tiers for jobs.
+
+    Args:
+        free: Slots to fill.
+        tiers: Most urgent first.
+        credits: Starts owed by tier; absent means none.
+
+    Returns:
+        Pulls to make in order until the slots are full: first what tiers are owed, then every
+        tier by urgency, since a tier may have less than it is asked for.
+    """
+    owed: list[Pull] = []
+    left = free
+    for tier in sorted(tiers, key=lambda each: -credits.get(each.name, 0.0)):
+        due = min(left, int(min(CREDIT_MAX, credits.get(tier.name, 0.0)) + _ROUNDING))
+        if due > 0 and tier.share_min > 0:
+            owed.append(Pull(tier.name, due))
+            left -= due
+    return owed + [Pull(tier.name, free) for tier in tiers]
+
+
+def settle(
+    tiers: Sequence[Tier],
+    credits: Mapping[str, float],
+    started: Mapping[str, int],
+    empty: Collection[str],
+) -> dict[str, float]:
+    """What a round of starts changes in the credits.
+
+    Args:
+        tiers: Most urgent first.
+        credits: As before the round.
+        started: Starts by tier in the round.
+        empty: Tiers that had less than they were asked for: they save nothing up.
+
+    Returns:
+        Changes by tier, to be added; the new credit is within 0 and `CREDIT_MAX`.
+    """
+    total = sum(started.values())
+    changes = {}
+    for tier in tiers:
+        before = credits.get(tier.name, 0.0)
+        after = 0.0
+        if tier.name not in empty:
+            earned = before + tier.share_min * total - started.get(tier.name, 0)
+            after = min(CREDIT_MAX, max(0.0, earned))
+        if after != before:
+            changes[tier.name] = after - before
+    return changes

@@ -1,0 +1,221 @@
+"""The job: its states, the one table of transitions between them, and its ids.
+
+Nothing else writes a job. Every transition is a conditional write guarded by status, owner and
+attempt, as the table says.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+FORMAT = 1
+"""Format of items and messages. Readers ignore unknown fields and still read earlier formats."""
+
+
+class Status(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether a job in this state never changes again."""
+        return self not in LIVE
+
+
+LIVE = frozenset({Status.QUEUED, Status.IN_PROGRESS})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One row of the table.
+
+    Attributes:
+        sources: The states it may leave.
+        target: The state it enters.
+        fenced: Whether owner and attempt must match as well; only a client's wish is not fenced.
+        resumes: Whether the same transition may be repeated by the same queue message: a
+            redelivered message of the same attempt starts again with the same ids.
+        before_deadline: Whether it is refused once the job's deadline has passed.
+        keeps: Attributes that it writes only when they are not there yet, so that a repetition
+            finds what the first one decided.
+        sets: Attributes that it writes, besides status and token.
+        removes: Attributes that it takes away.
+    """
+
+    sources: frozenset[Status]
+    target: Status
+    fenced: bool = True
+    resumes: bool = False
+    before_deadline: bool = False
+    keeps: frozenset[str] = frozenset()
+    sets: frozenset[str] = frozenset()
+    removes: frozenset[str] = frozenset()
+
+
+_RUN = frozenset({"started_ms", "lease_ms", "version", "slot", "message"})
+_END = frozenset({"live", "lease_ms", "input", "input_key"})
+_RUNNING = frozenset({Status.IN_PROGRESS})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as the ledger holds it. Times are milliseconds since the epoch.
+
+    Attributes:
+        id: See `job_id`.
+        status: Where it stands.
+        attempt: The current try, numbered from 1: the fencing token.
+        owner: The region whose queue holds the job now.
+        home: The region that accepted it.
+        tenant: Owner of the key that submitted it.
+        model: What should answer.
+        tier: How urgent it is.
+        created_ms: When it was accepted.
+        deadline_ms: When it expires if it has not started.
+        request_hash: Of the request's body, to tell a replay from a reused idempotency key.
+        input: Compressed JSON, when small enough to travel in the ledger.
+        input_key: Otherwise the object's key in the home region's bucket and one other.
+        metadata: The client's own JSON, kept as it came.
+        trace_id: The trace that the request belonged to.
+        started_ms: When the current attempt was handed over.
+        lease_ms: When the current attempt is given up.
+        version: Which version serves the current attempt.
+        slot: The gate's token that the current attempt holds.
+        message: The queue message that started the current attempt.
+        token: Written by every transition, to recognise our own write after a time-out.
+        finished_ms: When it reached a terminal state.
+        output: The compressed answer, when small.
+        output_key: Otherwise the object's key in the owner region's bucket.
+        error: `code` and `message` of the last failure.
+        erased: Whether the client had payload and result removed.
+    """
+
+    id: str
+    status: Status
+    attempt: int
+    owner: str
+    home: str
+    tenant: str
+    model: str
+    tier: str
+    created_ms: int
+    deadline_ms: int
+    request_hash: bytes
+    input: bytes | None = None
+    input_key: str | None = None
+    metadata: str | None = None
+    trace_id: str | None = None
+    started_ms: int | None = None
+    lease_ms: int | None = None
+    version: str | None = None
+    slot: str | None = None
+    message: str | None = None
+    token: str | None = None
+    finished_ms: int | None = None
+    output: bytes | None = None
+    output_key: str | None = None
+    error: dict[str, str] | None = None
+    erased: bool = False
+
+
+TRANSITIONS: dict[str, Transition] = {
+    "start": Transition(
+        sources=frozenset({Status.QUEUED}),
+        target=Status.IN_PROGRESS,
+        resumes=True,
+        before_deadline=True,
+        keeps=frozenset({"started_ms", "version", "slot", "message"}),
+        sets=frozenset({"lease_ms"}),
+    ),
+    "complete": Transition(
+        sources=_RUNNING,
+        target=Status.COMPLETED,
+        sets=frozenset({"finished_ms", "output", "output_key"}),
+        removes=_END,
+    ),
+    "fail": Transition(
+        sources=_RUNNING,
+        target=Status.FAILED,
+        sets=frozenset({"finished_ms", "error"}),
+        removes=_END,
+    ),
+    "refuse": Transition(
+        sources=_RUNNING,
+        target=Status.REFUSED,
+        sets=frozenset({"finished_ms", "error"}),
+        removes=_END,
+    ),
+    "retry": Transition(
+        sources=_RUNNING,
+        target=Status.QUEUED,
+        sets=frozenset({"attempt", "error"}),
+        removes=_RUN,
+    ),
+    "move": Transition(
+        sources=LIVE,
+        target=Status.QUEUED,
+        sets=frozenset({"attempt", "owner", "live"}),
+        removes=_RUN,
+    ),
+    "cancel": Transition(
+        sources=LIVE,
+        target=Status.CANCELLED,
+        fenced=False,
+        sets=frozenset({"finished_ms"}),
+        removes=_END,
+    ),
+    "expire": Transition(
+        sources=frozenset({Status.QUEUED}),
+        target=Status.EXPIRED,
+        sets=frozenset({"finished_ms", "error"}),
+        removes=_END,
+    ),
+}
+
+
+def job_id(tenant: str, idempotency_key: str | None, entropy: bytes) -> str:
+    """Name a job so that a repeated request finds the first one with a single put.
+
+    Args:
+        tenant: Owner of the key: two tenants may use the same idempotency key.
+        idempotency_key: As the client sent it, or None.
+        entropy: At least 16 random bytes, used when there is no key.
+
+    Returns:
+        `job_` and 26 characters of lower-case base32 (130 bits).
+
+    Raises:
+        ValueError: Too little entropy for a job without a key.
+    """
+    if idempotency_key is None:
+        if len(entropy) < 16:
+            raise ValueError(f"16 random bytes are needed, {len(entropy)} were given")
+        digest = hashlib.sha256(entropy).digest()
+    else:
+        digest = hashlib.sha256(f"{tenant}\0{idempotency_key}".encode()).digest()
+    return "job_" + base64.b32encode(digest).decode().lower()[:26]
+
+
+def inference_id(job: str, attempt: int) -> str:
+    """The id under which an attempt travels through SageMaker, at most 64 characters."""
+    return f"{job}.{attempt}"
+
+
+def parse_inference_id(value: str) -> tuple[str, int]:
+    """Read job and attempt back from an inference id.
+
+    Raises:
+        ValueError: The id is not one of ours.
+    """
+    job, _, attempt = value.rpartition(".")
+    if not job.startswith("job_") or not attempt.isdigit():
+        raise ValueError("an inference id looks like job_<26 characters>.<attempt>")
+    return job, int(attempt)

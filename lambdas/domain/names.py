@@ -1,0 +1,96 @@
+"""Every fixed resource name, so that stacks, functions and commands agree without lookups.
+
+Permissions are granted by the deployment's prefix, and references across regions need names
+that are known before the other region's stack exists.
+"""
+
+from dataclasses import dataclass
+
+FUNCTIONS = ("authorize", "submit", "wait", "dispatch", "complete", "notify", "beat", "sweep")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one deployment's resources in one account.
+
+    Args:
+        deployment: The prefix of every name, at most 20 characters.
+        account: Twelve digits.
+    """
+
+    deployment: str
+    account: str
+
+    @property
+    def ledger(self) -> str:
+        """The global, strongly consistent table of jobs, releases and region leases."""
+        return f"{self.deployment}-ledger"
+
+    @property
+    def directory(self) -> str:
+        """The global, eventually consistent table of tenants, keys and snapshots."""
+        return f"{self.deployment}-directory"
+
+    @property
+    def gate(self) -> str:
+        """The regional table of slots, rates and credits."""
+        return f"{self.deployment}-gate"
+
+    def bucket(self, region: str) -> str:
+        """The payload bucket of a region; bucket names are global, so it carries the account."""
+        return f"{self.deployment}-{self.account}-{region}-payloads"
+
+    def function(self, function: str) -> str:
+        """A function, by one of `FUNCTIONS`."""
+        return f"{self.deployment}-{function}"
+
+    def tier_queue(self, model: str, tier: str) -> str:
+        """The queue in which a model's jobs of one tier wait."""
+        return f"{self.deployment}-{model}-{tier}"
+
+    def tier_dead_letters(self, model: str, tier: str) -> str:
+        """Where messages of a tier queue go that were received too often."""
+        return f"{self.tier_queue(model, tier)}-dead"
+
+    @property
+    def results(self) -> str:
+        """The queue of SageMaker's notifications, read by complete."""
+        return f"{self.deployment}-results"
+
+    @property
+    def results_dead_letters(self) -> str:
+        """Notifications that complete could not work off."""
+        return f"{self.deployment}-results-dead"
+
+    @property
+    def webhooks(self) -> str:
+        """The queue of webhook deliveries, read by notify."""
+        return f"{self.deployment}-webhooks"
+
+    @property
+    def webhooks_dead_letters(self) -> str:
+        """Deliveries that were given up."""
+        return f"{self.deployment}-webhooks-dead"
+
+    @property
+    def beats(self) -> str:
+        """The queue whose delayed messages beat every five seconds."""
+        return f"{self.deployment}-beats"
+
+    @property
+    def succeeded_topic(self) -> str:
+        """Where SageMaker announces results."""
+        return f"{self.deployment}-succeeded"
+
+    @property
+    def failed_topic(self) -> str:
+        """Where SageMaker announces failures."""
+        return f"{self.deployment}-failed"
+
+    def endpoint(self, model: str, version: str) -> str:
+        """The asynchronous endpoint that serves one immutable version."""
+        return f"{self.deployment}-{model}-{version}"
+
+    def queue_url(self, region: str, queue: str) -> str:
+        """The address of a queue, without a call to look it up."""
+        return f"https://sqs.{region}.amazonaws.com/{self.account}/{queue}"

@@ -1,0 +1,1 @@
+"""One thin handler per function: read, decide, log the decision, act."""

@@ -1,0 +1,110 @@
+"""The composition root of the functions: an execution environment in, a handler with ports out.
+
+Built once per execution environment, on its first event, from the environment handed in; never
+at import and never from a process-wide cache, because the twin runs many environments in one
+process. In Lambda the environment is the process itself.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from botocore.config import Config
+
+from lambdas.domain.names import Names
+from lambdas.domain.policy import Policy
+
+SDK_DEFAULTS = Config(
+    retries={"mode": "standard", "total_max_attempts": 3},
+    connect_timeout=1,
+    read_timeout=2,
+)
+"""Standard retries: the legacy default waits 60 s, and does not repeat a conflict on the ledger."""
+
+SEND_ONCE = Config(
+    retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=1, read_timeout=2
+)
+"""For InvokeEndpointAsync: an SDK that repeats it would run a job twice on a GPU."""
+
+WAIT_FOR_FUNCTION = Config(
+    retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=1, read_timeout=29
+)
+"""For a synchronous call of the wait function, which answers after up to `wait_s_max`."""
+
+Handler = Callable[[Any, Any], Any]
+
+
+class Session(Protocol):
+    """What we need of `boto3.Session`."""
+
+    def client(self, service_name: str, **options: Any) -> Any:
+        """Make a client of a service."""
+
+
+class Execution:
+    """One execution environment: its variables, its way to AWS, its way to let time pass.
+
+    Args:
+        environ: The environment variables, Lambda's own among them.
+        session: Makes clients; boto3 itself in Lambda.
+        sleep: Lets that many seconds pass.
+    """
+
+    def __init__(
+        self, *, environ: Mapping[str, str], session: Session, sleep: Callable[[float], None]
+    ) -> None:
+        self.environ = environ
+        self.session = session
+        self.sleep = sleep
+
+    @property
+    def region(self) -> str:
+        """The region that this environment runs in."""
+        return self.environ["AWS_REGION"]
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The resolved policy that travels with the code."""
+        path = Path(self.environ["LAMBDA_TASK_ROOT"]) / "lambdas" / "policy.json"
+        return Policy.from_json(json.loads(path.read_text(encoding="utf-8")))
+
+    @property
+    def names(self) -> Names:
+        """The fixed names of the deployment's resources."""
+        return self.policy.names
+
+    def client(self, service: str, config: Config = SDK_DEFAULTS) -> Any:
+        """A client of a service in this region."""
+        return self.session.client(service, region_name=self.region, config=config)
+
+
+class Function:
+    """A Lambda entry point: `create` runs once per execution environment.
+
+    Args:
+        create: Wires a handler to the ports of an execution environment.
+    """
+
+    def __init__(self, create: Callable[[Execution], Handler]) -> None:
+        self._create = create
+        self._handler: Handler | None = None
+
+    def __call__(self, event: Any, context: Any) -> Any:
+        """Handle an event in Lambda, where the process is the execution environment."""
+        if self._handler is None:
+            import boto3  # noqa: PLC0415 the twin hands in sessions of its own
+
+            self._handler = self.environment(
+                environ=os.environ, session=boto3.Session(), sleep=time.sleep
+            )
+        return self._handler(event, context)
+
+    def environment(
+        self, *, environ: Mapping[str, str], session: Session, sleep: Callable[[float], None]
+    ) -> Handler:
+        """A fresh execution environment's handler."""
+        return self._create(Execution(environ=environ, session=session, sleep=sleep))
