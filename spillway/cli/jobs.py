@@ -1,0 +1,216 @@
+"""What applications do: submit, read and cancel jobs, look at models and capacity."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+
+from spillway.cli.terminal import Code, CommandError, Json, answer, table, usage
+from spillway.client import Client
+
+TERMINAL = frozenset({"completed", "failed", "refused", "cancelled", "expired"})
+WAIT_S_MAX = 25
+"""The longest single wait that any deployment may allow; longer ones are asked for again."""
+
+Url = Annotated[
+    str,
+    typer.Option(
+        envvar="SPILLWAY_URL",
+        help="Base URL of a region's API, everything before /v1.",
+        show_default=False,
+    ),
+]
+Key = Annotated[
+    str,
+    typer.Option(
+        envvar="SPILLWAY_API_KEY", help="API key; better given by the variable.", show_default=False
+    ),
+]
+JobId = Annotated[str, typer.Argument(help="The job's id, job_…", show_default=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How commands reach HTTP; tests hand in one that leads nowhere."""
+
+    transport: httpx.BaseTransport | None = None
+
+
+def _client(context: typer.Context, url: str, key: str) -> Client:
+    if not url:
+        raise usage("which service? Give --url or set SPILLWAY_URL; `spillway local` prints both")
+    network = context.obj if isinstance(context.obj, Network) else Network()
+    return Client(url, key or None, transport=network.transport)
+
+
+def submit(  # noqa: PLR0913 a command's options
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A name from `spillway models`.")],
+    model_input: Annotated[
+        str | None,
+        typer.Argument(metavar="[INPUT]", help="What the model gets: JSON, @FILE, or - for stdin."),
+    ] = None,
+    *,
+    text: Annotated[str | None, typer.Option(help='Short for {"input": TEXT}.')] = None,
+    tier: Annotated[
+        str | None, typer.Option(help="interactive, standard or batch; else the service's default.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key again gives the same job.")
+    ] = None,
+    metadata: Annotated[str | None, typer.Option(help="A JSON object kept with the job.")] = None,
+    wait: Annotated[int, typer.Option(min=0, help="Seconds to wait for the end.")] = 0,
+    url: Url = "",
+    key: Key = "",
+    as_json: Json = False,
+) -> None:
+    """Hand in a job; with --wait, stay for its result."""
+    body: dict[str, Any] = {"model": model, "input": _input(model_input, text)}
+    if tier is not None:
+        body["tier"] = tier
+    if metadata is not None:
+        body["metadata"] = _parsed(metadata, "--metadata")
+    with _client(context, url, key) as client:
+        job = client.submit(
+            body, idempotency_key=idempotency_key, wait_s=min(wait, WAIT_S_MAX) or None
+        ).document
+        job = _waited(client, job, wait - WAIT_S_MAX)
+    _show(job, as_json=as_json)
+    _fail_unless_well(job, as_json=as_json)
+
+
+def status(
+    context: typer.Context,
+    job_id: JobId,
+    *,
+    wait: Annotated[int, typer.Option(min=0, help="Seconds to wait for the end.")] = 0,
+    url: Url = "",
+    key: Key = "",
+    as_json: Json = False,
+) -> None:
+    """Show a job: where it stands, its place in the queue, its result."""
+    with _client(context, url, key) as client:
+        job = client.job(job_id, wait_s=min(wait, WAIT_S_MAX) or None)
+        job = _waited(client, job, wait - WAIT_S_MAX)
+    _show(job, as_json=as_json)
+
+
+def cancel(
+    context: typer.Context,
+    job_id: JobId,
+    *,
+    url: Url = "",
+    key: Key = "",
+    as_json: Json = False,
+) -> None:
+    """Cancel a job that has not ended."""
+    with _client(context, url, key) as client:
+        job = client.cancel(job_id)
+    _show(job, as_json=as_json)
+
+
+def models(context: typer.Context, *, url: Url = "", key: Key = "", as_json: Json = False) -> None:
+    """List the models that the key may use."""
+    with _client(context, url, key) as client:
+        document = client.models()
+    _show_list(document, "models", as_json=as_json)
+
+
+def capacity(
+    context: typer.Context, *, url: Url = "", key: Key = "", as_json: Json = False
+) -> None:
+    """Show how long work would wait now, by model and tier."""
+    with _client(context, url, key) as client:
+        document = client.capacity()
+    _show_list(document, "capacity", as_json=as_json)
+
+
+def _input(given: str | None, text: str | None) -> Any:
+    if (given is None) == (text is None):
+        raise usage('give INPUT (JSON, @FILE or -) or --text "…", one of them')
+    if text is not None:
+        return {"input": text}
+    if given == "-":
+        return _parsed(sys.stdin.read(), "standard input")
+    if given is not None and given.startswith("@"):
+        path = Path(given[1:])
+        try:
+            return _parsed(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise usage(f"{path}: cannot be read: {error}") from error
+    return _parsed(given or "", "INPUT")
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        hint = '; for plain words use --text "…"' if where == "INPUT" else ""
+        raise usage(f"{where} is not JSON: {error}{hint}") from error
+
+
+def _waited(client: Client, job: dict[str, Any], seconds_left: int) -> dict[str, Any]:
+    """Wait on in pieces that the service allows; bounded by the seconds that were asked for."""
+    while seconds_left > 0 and job.get("status") not in TERMINAL:
+        job = client.job(str(job["id"]), wait_s=min(seconds_left, WAIT_S_MAX))
+        seconds_left -= WAIT_S_MAX
+    return job
+
+
+def _fail_unless_well(job: dict[str, Any], *, as_json: bool) -> None:
+    """A submitted job that ended without a result ends the command with 1.
+
+    With --json the document was already printed, and there is exactly one.
+    """
+    if job.get("status") in TERMINAL - {"completed"}:
+        if as_json:
+            raise typer.Exit(Code.FAILED)
+        raise CommandError(f"the job ended as {job['status']}")
+
+
+_FIELDS = ("id", "status", "model", "version", "tier", "region", "attempt", "trace_id")
+
+
+def _show(job: dict[str, Any], *, as_json: bool) -> None:
+    def render(console: Console) -> None:
+        rows: list[tuple[str, object]] = [
+            (name, job[name]) for name in _FIELDS if job.get(name) is not None
+        ]
+        for group in ("queue", "timings", "usage", "error"):
+            for name, value in (job.get(group) or {}).items():
+                rows.append((f"{group}.{name}", value))
+        for name, value in rows:
+            console.print(f"{name:24} {value}", markup=False, highlight=False, soft_wrap=True)
+        for name in ("output", "output_url"):
+            if job.get(name) is not None:
+                console.print(f"{name}:", markup=False)
+                text = json.dumps(job[name], ensure_ascii=False)
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    answer(job, as_json=as_json, render=render)
+
+
+def _show_list(document: dict[str, Any], title: str, *, as_json: bool) -> None:
+    """A list of flat objects as a table, whatever fields the service has."""
+
+    def render(console: Console) -> None:
+        rows = [_flat(entry) for entry in document.get("data", [])]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        console.print(table(title, columns, [[row.get(name) for name in columns] for row in rows]))
+
+    answer(document, as_json=as_json, render=render)
+
+
+def _flat(entry: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in entry.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = ", ".join(map(str, value)) if isinstance(value, list) else value
+    return flat

@@ -1,0 +1,178 @@
+"""How commands answer: a table for people or one JSON document for programs, and exit codes."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from config.schema import ConfigError
+from spillway.client import ServiceError
+from spillway.cost import CostError
+
+
+class Code(IntEnum):
+    """What a command's exit status says."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    NOT_ALLOWED = 4
+    TRY_LATER = 5
+    INTERRUPTED = 130
+
+
+MEANINGS = {
+    Code.OK: "done",
+    Code.FAILED: "refused or failed",
+    Code.USAGE: "wrong usage or configuration",
+    Code.UNREACHABLE: "no answer, or the service is broken (5xx)",
+    Code.NOT_ALLOWED: "the key is missing, wrong, or not allowed to do this (401, 403)",
+    Code.TRY_LATER: "not now: try again after the time that the message names (429)",
+    Code.INTERRUPTED: "interrupted",
+}
+EXIT_CODES = "\n\n".join(
+    ["Exit codes:", *(f"{code:d}  {meaning}" for code, meaning in MEANINGS.items())]
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.")]
+"""The option that every command has."""
+
+
+class CommandError(Exception):
+    """A command that cannot do what it was asked; told without a stack trace.
+
+    Args:
+        message: What is wrong and what is allowed.
+        exit_code: What the exit status says.
+        code: The machine-readable code.
+        details: Further fields of the JSON answer.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        exit_code: Code = Code.FAILED,
+        code: str = "failed",
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.code = code
+        self.details = details or {}
+
+
+def usage(message: str) -> CommandError:
+    """A command that was asked for something that does not exist."""
+    return CommandError(message, exit_code=Code.USAGE, code="usage")
+
+
+def answer(document: dict[str, Any], *, as_json: bool, render: Callable[[Console], None]) -> None:
+    """Print a command's result, once."""
+    if as_json:
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    else:
+        render(Console())
+
+
+def table(
+    title: str | None, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: int = 0
+) -> Table:
+    """A table whose last `numbers` columns are aligned as numbers."""
+    result = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        aligned = index >= len(columns) - numbers
+        result.add_column(column, justify="right" if aligned else "left", no_wrap=index == 0)
+    for row in rows:
+        result.add_row(*("-" if cell is None else str(cell) for cell in row))
+    return result
+
+
+def progress_console() -> Console:
+    """Where progress is shown: never on standard output, which belongs to the result."""
+    return Console(stderr=True)
+
+
+def explain(error: Exception) -> CommandError | None:
+    """Turn an expected error into what the user is told; None for one that is a defect of ours."""
+    if isinstance(error, CommandError):
+        return error
+    if isinstance(error, ServiceError):
+        return _explain_service(error)
+    if isinstance(error, ConfigError | CostError):
+        return CommandError(str(error), exit_code=Code.USAGE, code="configuration")
+    if isinstance(error, TyperException):
+        return usage(error.format_message())
+    return None
+
+
+def _explain_service(error: ServiceError) -> CommandError:
+    if error.status is None or error.status >= 500:  # noqa: PLR2004 HTTP
+        exit_code = Code.UNREACHABLE
+    else:
+        exit_code = {
+            401: Code.NOT_ALLOWED,
+            403: Code.NOT_ALLOWED,
+            429: Code.TRY_LATER,
+        }.get(error.status, Code.FAILED)
+    message = error.message
+    if error.retry_after_s is not None:
+        message += f" (try again in {error.retry_after_s:g} s)"
+    details = {
+        "status": error.status,
+        "param": error.param,
+        "retry_after_s": error.retry_after_s,
+    }
+    return CommandError(message, exit_code=exit_code, code=error.code, details=details)
+
+
+class Commands(TyperGroup):
+    """Commands whose errors are sentences, or one JSON document if that was asked for."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: FBT001, FBT002 the base class's signature
+        windows_expand_args: bool = True,  # noqa: FBT001, FBT002
+        **extra: Any,
+    ) -> Any:
+        """Run the command line, and exit with its code."""
+        words = list(sys.argv[1:] if args is None else args)
+        try:
+            result = super().main(
+                words,
+                prog_name,
+                complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
+            )
+        except Exception as error:
+            told = explain(error)
+            if told is None:
+                raise
+            _tell(told, as_json="--json" in words)
+            result = told.exit_code
+        if not standalone_mode:
+            return result
+        raise SystemExit(result if isinstance(result, int) else Code.OK)
+
+
+def _tell(error: CommandError, *, as_json: bool) -> None:
+    if as_json:
+        shown = {"error": {"message": str(error), "code": error.code, **error.details}}
+        sys.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
+    else:
+        Console(stderr=True, highlight=False).print(
+            f"spillway: {error}", style="red", markup=False, soft_wrap=True
+        )

@@ -1,0 +1,410 @@
+"""What a deployment costs: by the hour, idle and at most, and per million jobs by service.
+
+Three inputs, each a file that can be read and checked: `prices.yaml` (dated list prices),
+`calls_per_job.json` (counted from the twin's call log, or marked as an estimate), and the
+synthesized templates (keys, firewall rules, alarms and schedules that cost money by existing).
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from config.schema import Deployment, Model
+
+PRICES = Path(__file__).with_name("prices.yaml")
+COUNTS = Path(__file__).with_name("calls_per_job.json")
+
+MINUTES_PER_HOUR = 60
+JOBS = 1_000_000
+EMPTY_POLLS_PER_MINUTE = 15
+"""Lambda polls an idle queue with five long polls of 20 s at a time (Lambda developer guide,
+"Using Lambda with Amazon SQS"), and every poll is a paid request."""
+BYTES_PER_GB = 1_000_000_000
+SECONDS_PER_MONTH = 30 * 86_400
+FAST_ALARM_PERIOD_S = 60
+"""Alarms on shorter periods are high-resolution alarms, at three times the price."""
+APART = ("API Gateway", "WAF")
+"""Paid for every HTTP request, whatever it asks for: shown apart from the path of a job."""
+
+
+class CostError(ValueError):
+    """A cost that cannot be computed, with the file that would have to know more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """One thing that AWS counts: which bill it is on, and dollars for one."""
+
+    service: str
+    usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """The price table.
+
+    Attributes:
+        path: Where it was read from, for messages.
+        dated: When its prices held, as an ISO date.
+        regions: Regions for which it is known to hold.
+        hours_per_month: To turn monthly prices into hourly ones.
+        meters: By name.
+        instances: Dollars an hour by instance type.
+    """
+
+    path: Path
+    dated: str
+    regions: frozenset[str]
+    hours_per_month: float
+    meters: Mapping[str, Meter]
+    instances: Mapping[str, float]
+
+    @classmethod
+    def load(cls, path: Path = PRICES) -> Self:
+        """Read a price table."""
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return cls(
+            path=path,
+            dated=str(table["dated"]),
+            regions=frozenset(table["regions"]),
+            hours_per_month=table["hours_per_month"],
+            meters={
+                name: Meter(meter["service"], meter["usd"] / meter["per"])
+                for name, meter in table["meters"].items()
+            },
+            instances={
+                name: instance["usd_per_hour"] for name, instance in table["instances"].items()
+            },
+        )
+
+    def instance(self, instance_type: str) -> float:
+        """Dollars an hour of one instance.
+
+        Raises:
+            CostError: The table does not know the type.
+        """
+        if instance_type not in self.instances:
+            raise CostError(
+                f"{self.path} has no price for {instance_type}; add one with its source and date, "
+                f"or use one of {', '.join(sorted(self.instances))}"
+            )
+        return self.instances[instance_type]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What jobs and idle minutes use, as amounts by meter.
+
+    Amounts of the tables are counted once and named after the table (`ledger.write_unit`);
+    how many replicas pay for them is the deployment's business.
+
+    Attributes:
+        basis: `counted` from a run, or `estimate`.
+        dated: When.
+        profiles: Per job: `idle`, `loaded`, and what `waiting` on one adds.
+        region_minute: Per region and minute without jobs.
+        model_region_minute: The same for every model in it.
+        metrics: Custom metrics per `region` and per `model_region`.
+    """
+
+    basis: str
+    dated: str
+    profiles: Mapping[str, Mapping[str, float]]
+    region_minute: Mapping[str, float]
+    model_region_minute: Mapping[str, float]
+    metrics: Mapping[str, float]
+
+    @classmethod
+    def load(cls, path: Path = COUNTS) -> Self:
+        """Read counts, written by hand or by the benchmark."""
+        document = json.loads(path.read_text(encoding="utf-8"))
+        background = document["background"]
+        return cls(
+            basis=document["basis"],
+            dated=document["dated"],
+            profiles=document["profiles"],
+            region_minute=background["region_minute"],
+            model_region_minute=background["model_region_minute"],
+            metrics=background["metrics"],
+        )
+
+
+@dataclass(slots=True)
+class Inventory:
+    """What costs money by existing, counted in the templates of a whole deployment."""
+
+    amounts: dict[str, float] = field(default_factory=dict)
+    pollers: int = 0
+
+    @classmethod
+    def of(cls, templates: Iterable[Mapping[str, Any]]) -> Self:
+        """Count the resources of synthesized templates."""
+        inventory = cls()
+        for template in templates:
+            for resource in template.get("Resources", {}).values():
+                inventory._add(resource["Type"], resource.get("Properties", {}))
+        return inventory
+
+    @classmethod
+    def read(cls, assembly: Path) -> Self:
+        """Count the resources of a cloud assembly.
+
+        Raises:
+            CostError: There is none.
+        """
+        paths = sorted(assembly.glob("**/*.template.json"))
+        if not paths:
+            raise CostError(f"{assembly} holds no templates; `make synth` writes them")
+        return cls.of(json.loads(path.read_text(encoding="utf-8")) for path in paths)
+
+    def _add(self, kind: str, properties: Mapping[str, Any]) -> None:
+        if kind == "AWS::Lambda::EventSourceMapping":
+            self.pollers += 1
+        for meter, amount in _standing(kind, properties):
+            self.amounts[meter] = self.amounts.get(meter, 0) + amount
+
+
+def _standing(kind: str, properties: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """What one resource costs by existing, as meters and amounts."""
+    if kind == "AWS::WAFv2::WebACL":
+        return [("waf.acl_month", 1), ("waf.rule_month", len(properties.get("Rules", [])))]
+    if kind == "AWS::CloudWatch::Alarm":
+        queries = [each for each in properties.get("Metrics", []) if "MetricStat" in each]
+        periods = [properties.get("Period", FAST_ALARM_PERIOD_S)]
+        periods += [each["MetricStat"]["Period"] for each in queries]
+        fast = min(periods) < FAST_ALARM_PERIOD_S
+        meter = "cloudwatch.fast_alarm_month" if fast else "cloudwatch.alarm_month"
+        return [(meter, max(1, len(queries)))]
+    meter = _ONE_OF_A_KIND.get(kind, "")
+    return [(meter, 1)] if meter else []
+
+
+_ONE_OF_A_KIND = {
+    "AWS::CloudWatch::CompositeAlarm": "cloudwatch.composite_alarm_month",
+    "AWS::KMS::Key": "kms.key_month",
+    "AWS::KMS::ReplicaKey": "kms.key_month",
+    "AWS::Route53::HealthCheck": "route53.health_check_month",
+    "AWS::SecretsManager::Secret": "secrets.secret_month",
+}
+
+_MONTHLY = {
+    "waf.acl_month": "web ACLs",
+    "waf.rule_month": "WAF rules",
+    "kms.key_month": "KMS keys",
+    "cloudwatch.alarm_month": "alarmed metrics",
+    "cloudwatch.fast_alarm_month": "alarmed metrics, high resolution",
+    "cloudwatch.composite_alarm_month": "composite alarms",
+    "cloudwatch.metric_month": "custom metrics",
+    "route53.health_check_month": "health checks",
+    "secrets.secret_month": "secrets",
+}
+
+
+def _copies(deployment: Deployment, name: str) -> tuple[str, float]:
+    """The meter behind a table's amount, and how many copies of it are paid.
+
+    A witness is counted as paying for writes: whether it does could not be looked up.
+    """
+    replicas = len(deployment.regions)
+    strong = replicas + (1 if deployment.witness else 0)
+    month = deployment.limits.retention_s / SECONDS_PER_MONTH
+    table, _, unit = name.partition(".")
+    if table not in {"ledger", "directory", "gate"}:
+        return name, 1
+    copies = {
+        ("ledger", "write_unit"): strong,
+        ("ledger", "index_write_unit"): replicas,
+        ("directory", "write_unit"): replicas,
+    }.get((table, unit), 1)
+    if unit == "stored_byte":
+        return "dynamodb.gb_month", strong * month / BYTES_PER_GB
+    if unit == "replicated_byte":
+        return "transfer.inter_region_byte", strong - 1
+    return f"dynamodb.{unit.removeprefix('index_')}", copies
+
+
+def _priced(
+    amounts: Mapping[str, float], deployment: Deployment, prices: Prices
+) -> list[tuple[str, str, float]]:
+    """Service, what, and dollars for every amount."""
+    lines = []
+    for name, amount in amounts.items():
+        meter_name, copies = _copies(deployment, name)
+        if meter_name not in prices.meters:
+            raise CostError(f"{prices.path} has no meter {meter_name}")
+        meter = prices.meters[meter_name]
+        lines.append((meter.service, name, amount * copies * meter.usd))
+    return lines
+
+
+def _by_service(lines: Iterable[tuple[str, str, float]]) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for service, _, usd in lines:
+        totals[service] = totals.get(service, 0.0) + usd
+    return {service: round(usd, 4) for service, usd in sorted(totals.items())}
+
+
+def _scaled(amounts: Mapping[str, float], factor: float) -> dict[str, float]:
+    return {name: amount * factor for name, amount in amounts.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a deployment costs.
+
+    Args:
+        deployment: Regions, replicas, models and fleets.
+        inventory: What its templates hold.
+        prices: The price table.
+        counts: What jobs and minutes use.
+    """
+
+    deployment: Deployment
+    inventory: Inventory
+    prices: Prices
+    counts: Counts
+
+    def document(self) -> dict[str, Any]:
+        """Everything that `spillway cost --json` prints.
+
+        Raises:
+            CostError: The price table lacks something.
+        """
+        parts = [*self._gpus(), *self._standing(), *self._background()]
+        idle = sum(part["idle"] for part in parts)
+        most = sum(part["maximum"] for part in parts)
+        month = self.prices.hours_per_month
+        return {
+            "deployment": self.deployment.name,
+            "currency": "USD",
+            "prices": {"file": str(self.prices.path), "dated": self.prices.dated},
+            "counts": {"basis": self.counts.basis, "dated": self.counts.dated},
+            "hourly": {"idle": round(idle, 4), "maximum": round(most, 4), "parts": parts},
+            "monthly": {"idle": round(idle * month, 2), "maximum": round(most * month, 2)},
+            "per_million_jobs": {profile: self._jobs(profile) for profile in ("idle", "loaded")},
+            "notes": self._notes(),
+        }
+
+    def _gpus(self) -> list[dict[str, Any]]:
+        regions = len(self.deployment.regions)
+        parts = []
+        for name, model in self.deployment.models.items():
+            for version, instance_type, least, most in _fleets(model):
+                usd = self.prices.instance(instance_type)
+                parts.append(
+                    {
+                        "service": "SageMaker",
+                        "what": f"{name} {version}: {least} to {most} {instance_type} "
+                        f"x {regions} regions",
+                        "idle": round(usd * least * regions, 4),
+                        "maximum": round(usd * most * regions, 4),
+                    }
+                )
+        return parts
+
+    def _standing(self) -> list[dict[str, Any]]:
+        metrics = sum(self._per_region(self.counts.metrics[scope], scope) for scope in _SCOPES)
+        amounts = {**self.inventory.amounts, "cloudwatch.metric_month": metrics}
+        lines = _priced(amounts, self.deployment, self.prices)
+        return [
+            _part(service, f"{amounts[name]:g} {_MONTHLY[name]}", usd / self.prices.hours_per_month)
+            for service, name, usd in lines
+        ]
+
+    def _background(self) -> list[dict[str, Any]]:
+        amounts: dict[str, float] = {}
+        for scope, minute in (
+            ("region", self.counts.region_minute),
+            ("model_region", self.counts.model_region_minute),
+        ):
+            for name, amount in minute.items():
+                amounts[name] = amounts.get(name, 0.0) + self._per_region(amount, scope)
+        polls = EMPTY_POLLS_PER_MINUTE * self.inventory.pollers
+        lines = _priced(_scaled(amounts, MINUTES_PER_HOUR), self.deployment, self.prices)
+        parts = [
+            _part(service, "beat and sweep, without jobs", usd)
+            for service, usd in _by_service(lines).items()
+        ]
+        idle = _priced({"sqs.request": polls * MINUTES_PER_HOUR}, self.deployment, self.prices)
+        parts += [
+            _part(service, f"polls of {self.inventory.pollers} event sources", usd)
+            for service, _, usd in idle
+        ]
+        return parts
+
+    def _per_region(self, amount: float, scope: str) -> float:
+        models = sum(model.state != "off" for model in self.deployment.models.values())
+        regions = len(self.deployment.regions)
+        return amount * regions * (models if scope == "model_region" else 1)
+
+    def _jobs(self, profile: str) -> dict[str, Any]:
+        amounts = _scaled(self.counts.profiles[profile], JOBS)
+        services = _by_service(_priced(amounts, self.deployment, self.prices))
+        waiting = _scaled(self.counts.profiles["waiting"], JOBS)
+        path = {name: usd for name, usd in services.items() if name not in APART}
+        return {
+            "total": round(sum(path.values()), 2),
+            "services": path,
+            "apart": {
+                **{name: usd for name, usd in services.items() if name in APART},
+                "waiting": round(
+                    sum(usd for _, _, usd in _priced(waiting, self.deployment, self.prices)), 2
+                ),
+                **{
+                    f"GPU {name}": round(self._gpu_per_million(model), 2)
+                    for name, model in self.deployment.models.items()
+                    if model.state != "off"
+                },
+            },
+        }
+
+    def _gpu_per_million(self, model: Model) -> float:
+        """Dollars for a million typical jobs on an instance that is never idle."""
+        version = model.versions[model.wanted]
+        seconds = version.service.typical_s / model.concurrency
+        return self.prices.instance(version.instance_type) / 3600 * seconds * JOBS
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.counts.basis != "counted":
+            notes.append(
+                "calls per job and idle minute are an estimate from the path of a job, "
+                "not counted from a run"
+            )
+        unknown = sorted(set(self.deployment.regions) - self.prices.regions)
+        if unknown:
+            notes.append(f"{', '.join(unknown)}: priced like us-east-1; expect more")
+        if self.deployment.witness:
+            notes.append("the witness region is counted as paying for ledger writes")
+        notes.append(
+            "GPU per million jobs: typical jobs on instances that are never idle; "
+            "waiting: what a million requests that wait add"
+        )
+        return notes
+
+
+_SCOPES = ("region", "model_region")
+
+
+def _fleets(model: Model) -> list[tuple[str, str, int, int]]:
+    """Version, instance type, fewest and most instances in one region."""
+    if model.state == "off":
+        return []
+    return [
+        (
+            name,
+            version.instance_type,
+            model.instances_min if name == model.wanted else 0,
+            model.instances_max,
+        )
+        for name, version in model.versions.items()
+    ]
+
+
+def _part(service: str, what: str, usd_per_hour: float) -> dict[str, Any]:
+    usd = round(usd_per_hour, 6)
+    return {"service": service, "what": what, "idle": usd, "maximum": usd}
