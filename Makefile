@@ -42,7 +42,7 @@ local: synth ## the twin as a local service, until interrupted
 
 # Without credentials: nothing at synth looks at AWS, so nothing may wait for an answer from it.
 synth: setup ## write the cloud assembly of CONFIG to cdk.out
-	@AWS_EC2_METADATA_DISABLED=true $(CDK) synth --quiet --all --output cdk.out -c config=$(CONFIG) $(ARGS)
+	@AWS_EC2_METADATA_DISABLED=true $(CDK) synth --quiet --output cdk.out -c config=$(CONFIG) $(ARGS)
 
 deploy: setup ## cdk deploy --all of CONFIG, with the AWS credentials of your shell
 	@$(CDK) deploy --all -c config=$(CONFIG) $(ARGS)
