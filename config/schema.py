@@ -84,9 +84,13 @@ class Artifact(Strict):
             raise ValueError("hub and revision belong together: an immutable version pins both")
         if self.s3 is not None and "{region}" not in self.s3:
             raise ValueError(
-                "s3 must contain {region}: SageMaker reads artifacts in its own region"
+                "s3 must contain {region}: SageMaker reads artifacts of its own region"
             )
         return self
+
+    def s3_in(self, region: str) -> str | None:
+        """The address of a region's own copy, unless the weights come from a hub."""
+        return self.s3.replace("{region}", region) if self.s3 else None
 
 
 class Version(Strict):
@@ -110,6 +114,10 @@ class Version(Strict):
         Field(description="Serves this version on the twin; {python} is this interpreter."),
     ] = None
     service: Service = Service()
+
+    def image_in(self, region: str) -> str:
+        """The image's address in a region's own registry."""
+        return self.image.replace("{region}", region)
 
 
 class Network(Strict):
@@ -237,6 +245,12 @@ class Deployment(Strict):
     def primary_region(self) -> str:
         """Where the Data stack is deployed."""
         return self.regions[0]
+
+    def region_after(self, region: str) -> str | None:
+        """The region that keeps second copies for this one; none when it is the only one."""
+        if len(self.regions) == 1:
+            return None
+        return self.regions[(self.regions.index(region) + 1) % len(self.regions)]
 
     def policy(self) -> domain.Policy:
         """What the functions need to know, for `policy.json` in their asset."""

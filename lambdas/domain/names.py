@@ -40,9 +40,18 @@ class Names:
         """The payload bucket of a region; bucket names are global, so it carries the account."""
         return f"{self.deployment}-{self.account}-{region}-payloads"
 
+    def replica_bucket(self, region: str) -> str:
+        """The bucket in a region that keeps second copies for the region before it."""
+        return f"{self.deployment}-{self.account}-{region}-replica"
+
     def function(self, function: str) -> str:
         """A function, by one of `FUNCTIONS`."""
         return f"{self.deployment}-{function}"
+
+    @property
+    def api(self) -> str:
+        """The REST API of a region."""
+        return f"{self.deployment}-api"
 
     def tier_queue(self, model: str, tier: str) -> str:
         """The queue in which a model's jobs of one tier wait."""
@@ -90,6 +99,16 @@ class Names:
     def endpoint(self, model: str, version: str) -> str:
         """The asynchronous endpoint that serves one immutable version."""
         return f"{self.deployment}-{model}-{version}"
+
+    @property
+    def key_alias(self) -> str:
+        """The alias of a region's own key, when the deployment has keys of its own."""
+        return f"alias/{self.deployment}"
+
+    @property
+    def replica_key_alias(self) -> str:
+        """The alias of the key of a region's replica bucket."""
+        return f"alias/{self.deployment}-replica"
 
     def queue_url(self, region: str, queue: str) -> str:
         """The address of a queue, without a call to look it up."""

@@ -1,0 +1,224 @@
+"""What each function may do: one method per function, by the deployment's names alone.
+
+Addresses are plain text, so a policy can be read, compared and tested without deploying it.
+"""
+
+from dataclasses import dataclass
+
+from config.schema import TIERS, Deployment
+from stacks.encryption import use_by_alias
+from stacks.roles import Grant
+
+OBJECTS = "Every job has an object of its own."
+QUEUES = "Models have queues in stacks of their own; the tier ends every such name."
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """The grants of the functions in one region."""
+
+    deployment: Deployment
+    region: str
+
+    def of(self, function: str) -> list[Grant]:
+        """All that a function may do, beside writing its log."""
+        grants: list[Grant] = getattr(self, function)()
+        return grants
+
+    def authorize(self) -> list[Grant]:
+        """Find the tenant of a key."""
+        return [self._table(self.deployment.names.directory, "GetItem")]
+
+    def submit(self) -> list[Grant]:
+        """Answer clients: accept, read, list, cancel and erase jobs."""
+        names = self.deployment.names
+        return [
+            self._table(names.ledger, "GetItem", "PutItem", "UpdateItem"),
+            self._index(names.ledger, "listing"),
+            self._table(names.directory, "GetItem"),
+            self._table(names.gate, "GetItem", "UpdateItem"),
+            self._tier_queues("SendMessage"),
+            self._objects(("DeleteObject", "GetObject", "PutObject"), "inputs", "results"),
+            self._bucket(),
+            *self._second_copies("DeleteObject", "PutObject"),
+            self._invoke("dispatch", "wait"),
+            *self._key(),
+        ]
+
+    def wait(self) -> list[Grant]:
+        """Look at one job until it is finished."""
+        return [
+            self._table(self.deployment.names.ledger, "GetItem"),
+            self._objects(("GetObject",), "results"),
+            self._bucket(),
+            *self._key(),
+        ]
+
+    def dispatch(self) -> list[Grant]:
+        """Take jobs from the queues and start them on endpoints."""
+        names = self.deployment.names
+        return [
+            self._table(names.gate, "GetItem", "UpdateItem"),
+            self._table(names.ledger, "GetItem", "UpdateItem"),
+            self._tier_queues(
+                "ChangeMessageVisibility", "DeleteMessage", "ReceiveMessage", "SendMessage"
+            ),
+            self._objects(("GetObject",), "inputs"),
+            self._bucket(),
+            self._endpoints("InvokeEndpointAsync"),
+            self._invoke("dispatch"),
+            *self._key(),
+        ]
+
+    def complete(self) -> list[Grant]:
+        """Commit results, or send a job back for another attempt."""
+        names = self.deployment.names
+        return [
+            self._consume(names.results),
+            self._table(names.ledger, "GetItem", "UpdateItem"),
+            self._table(names.gate, "GetItem", "UpdateItem"),
+            self._tier_queues("SendMessage"),
+            self._queue(names.webhooks, "SendMessage"),
+            self._objects(("GetObject",), "results", "failures"),
+            self._bucket(),
+            self._invoke("dispatch"),
+            *self._key(),
+        ]
+
+    def notify(self) -> list[Grant]:
+        """Deliver webhooks."""
+        names = self.deployment.names
+        return [
+            self._consume(names.webhooks),
+            self._table(names.ledger, "GetItem"),
+            self._table(names.directory, "GetItem"),
+            *self._key(),
+        ]
+
+    def beat(self) -> list[Grant]:
+        """Renew the region's lease, publish its state, ring for forgotten work."""
+        names = self.deployment.names
+        return [
+            self._consume(names.beats, "SendMessage"),
+            self._table(names.ledger, "GetItem", "UpdateItem"),
+            self._table(names.directory, "PutItem"),
+            self._table(names.gate, "GetItem", "UpdateItem"),
+            self._tier_queues("GetQueueAttributes"),
+            self._endpoints("DescribeEndpoint"),
+            Grant(
+                actions=("cloudwatch:PutMetricData",),
+                resources=("*",),
+                conditions={"StringEquals": {"cloudwatch:namespace": "Spillway"}},
+                why="Metrics have no address; the condition names the namespace.",
+            ),
+            self._invoke("dispatch"),
+            *self._key(),
+        ]
+
+    def sweep(self) -> list[Grant]:
+        """Repair what was left behind: leases, deadlines, dead letters, old jobs."""
+        names = self.deployment.names
+        return [
+            self._table(names.ledger, "BatchGetItem", "DeleteItem", "GetItem", "UpdateItem"),
+            self._index(names.ledger, "listing", "live"),
+            self._table(names.directory, "GetItem", "Scan"),
+            self._table(names.gate, "GetItem", "UpdateItem"),
+            self._tier_queues("DeleteMessage", "ReceiveMessage", "SendMessage"),
+            self._tier_queues("DeleteMessage", "ReceiveMessage", "SendMessage", suffix="-dead"),
+            self._objects(("DeleteObject", "GetObject"), "inputs", "results", "failures"),
+            self._bucket(),
+            *self._second_copies("DeleteObject"),
+            self._invoke("dispatch"),
+            *self._key(),
+        ]
+
+    def _arn(self, service: str, resource: str) -> str:
+        return f"arn:aws:{service}:{self.region}:{self.deployment.account}:{resource}"
+
+    def _table(self, table: str, *operations: str) -> Grant:
+        return Grant(
+            actions=tuple(f"dynamodb:{operation}" for operation in operations),
+            resources=(self._arn("dynamodb", f"table/{table}"),),
+        )
+
+    def _index(self, table: str, *indexes: str) -> Grant:
+        return Grant(
+            actions=("dynamodb:Query",),
+            resources=tuple(
+                self._arn("dynamodb", f"table/{table}/index/{index}") for index in indexes
+            ),
+        )
+
+    def _queue(self, queue: str, *operations: str) -> Grant:
+        return Grant(
+            actions=tuple(f"sqs:{operation}" for operation in operations),
+            resources=(self._arn("sqs", queue),),
+        )
+
+    def _consume(self, queue: str, *operations: str) -> Grant:
+        """What an event source mapping asks of the function's role, and hiding a message longer."""
+        return self._queue(
+            queue,
+            "ChangeMessageVisibility",
+            "DeleteMessage",
+            "GetQueueAttributes",
+            "ReceiveMessage",
+            *operations,
+        )
+
+    def _tier_queues(self, *operations: str, suffix: str = "") -> Grant:
+        return Grant(
+            actions=tuple(f"sqs:{operation}" for operation in operations),
+            resources=tuple(
+                self._arn("sqs", f"{self.deployment.name}-*-{tier}{suffix}") for tier in TIERS
+            ),
+            why=QUEUES,
+        )
+
+    def _objects(self, operations: tuple[str, ...], *prefixes: str) -> Grant:
+        bucket = self.deployment.names.bucket(self.region)
+        return Grant(
+            actions=tuple(f"s3:{operation}" for operation in operations),
+            resources=tuple(f"arn:aws:s3:::{bucket}/{prefix}/*" for prefix in prefixes),
+            why=OBJECTS,
+        )
+
+    def _bucket(self) -> Grant:
+        """Without it S3 answers 403 instead of 404 for an object that is not there."""
+        bucket = self.deployment.names.bucket(self.region)
+        return Grant(actions=("s3:ListBucket",), resources=(f"arn:aws:s3:::{bucket}",))
+
+    def _second_copies(self, *operations: str) -> list[Grant]:
+        after = self.deployment.region_after(self.region)
+        if after is None:
+            return []
+        names = self.deployment.names
+        return [
+            Grant(
+                actions=tuple(f"s3:{operation}" for operation in operations),
+                resources=(f"arn:aws:s3:::{names.replica_bucket(after)}/inputs/*",),
+                why=OBJECTS,
+            ),
+            *use_by_alias(self.deployment, region=after, alias=names.replica_key_alias),
+        ]
+
+    def _endpoints(self, operation: str) -> Grant:
+        return Grant(
+            actions=(f"sagemaker:{operation}",),
+            resources=(self._arn("sagemaker", f"endpoint/{self.deployment.name}-*"),),
+            why="Models have endpoints in stacks of their own; the deployment begins their names.",
+        )
+
+    def _invoke(self, *functions: str) -> Grant:
+        names = self.deployment.names
+        return Grant(
+            actions=("lambda:InvokeFunction",),
+            resources=tuple(
+                self._arn("lambda", f"function:{names.function(function)}")
+                for function in functions
+            ),
+        )
+
+    def _key(self) -> tuple[Grant, ...]:
+        names = self.deployment.names
+        return use_by_alias(self.deployment, region=self.region, alias=names.key_alias)

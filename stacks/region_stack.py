@@ -1,0 +1,144 @@
+"""Everything of one region that does not belong to a single model."""
+
+from pathlib import Path
+
+from aws_cdk import CfnOutput, Duration, Environment, Stack
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from config.schema import Deployment
+from stacks.acknowledgement import acknowledge
+from stacks.api_construct import Api
+from stacks.buckets import private_bucket, replicate
+from stacks.encryption import let_logs_use, own_key
+from stacks.firewall_construct import Firewall
+from stacks.functions_construct import Functions
+from stacks.lifetime import removal
+from stacks.messages_construct import Messages
+
+
+class RegionStack(Stack):
+    """The gate, payloads, messages, functions and API of a region.
+
+    Models are found by their names, never by reference, so that no change here reaches them.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        *,
+        deployment: Deployment,
+        region: str,
+        code: Path,
+        layer: Path,
+    ) -> None:
+        super().__init__(
+            scope,
+            f"Region-{region}",
+            stack_name=f"{deployment.name}-Region-{region}",
+            description=f"Spillway {deployment.name}: API and functions.",
+            env=Environment(account=deployment.account, region=region),
+            termination_protection=deployment.retain,
+        )
+        key = own_key(
+            self,
+            "Key",
+            deployment=deployment,
+            alias=deployment.names.key_alias,
+            description=f"Payloads, messages, slots and logs of {deployment.name}.",
+        )
+        if key is not None:
+            let_logs_use(key, deployment=deployment, region=region)
+        self._gate(deployment, key)
+        self._payloads(deployment, region, key)
+        messages = Messages(self, "Messages", deployment=deployment, key=key)
+        functions = Functions(
+            self,
+            "Functions",
+            deployment=deployment,
+            region=region,
+            code=lambda_.Code.from_asset(str(code)),
+            layer=lambda_.Code.from_asset(str(layer)),
+            key=key,
+        ).functions
+        concurrency = deployment.concurrency
+        self._feed(functions["complete"], messages.results, batch=10, most=concurrency.complete)
+        self._feed(functions["notify"], messages.webhooks, batch=1, most=20)
+        self._feed(functions["beat"], messages.beats, batch=1, most=concurrency.beat)
+        self._tick(functions["beat"])
+        self._tick(functions["sweep"])
+        api = Api(
+            self,
+            "Api",
+            deployment=deployment,
+            submit=functions["submit"],
+            authorize=functions["authorize"],
+            key=key,
+        ).rest_api
+        Firewall(
+            self, "Firewall", deployment=deployment, stage_arn=api.deployment_stage.stage_arn
+        )
+        CfnOutput(self, "Url", value=api.url, description="Where clients send their jobs.")
+
+    def _gate(self, deployment: Deployment, key: kms.IKey | None) -> None:
+        """Slots, rates and credits: regional, and rebuilt from the ledger when lost."""
+        table = dynamodb.Table(
+            self,
+            "Gate",
+            table_name=deployment.names.gate,
+            partition_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            encryption=dynamodb.TableEncryption.CUSTOMER_MANAGED if key else None,
+            encryption_key=key,
+            time_to_live_attribute="expires_s",
+            removal_policy=removal(retain=deployment.retain),
+        )
+        acknowledge(
+            table,
+            "AwsSolutions-DDB3",
+            "Slots are rebuilt from the ledger; a restored gate would hold slots of old jobs.",
+        )
+
+    def _payloads(self, deployment: Deployment, region: str, key: kms.IKey | None) -> None:
+        """Inputs, uploads, results and failures; submit writes second copies of inputs itself."""
+        bucket = private_bucket(
+            self, "Payloads", deployment=deployment, name=deployment.names.bucket(region), key=key
+        )
+        prefixes = ("uploads/", "results/") if deployment.replicate_results else ("uploads/",)
+        replicate(bucket, deployment=deployment, region=region, prefixes=prefixes)
+
+    def _feed(
+        self, function: lambda_.Function, queue: sqs.Queue, *, batch: int, most: int
+    ) -> None:
+        """Let a queue drive a function.
+
+        The mapping never runs more executions than are reserved: throttled messages would
+        count as received, and end among the dead letters.
+        """
+        lambda_.EventSourceMapping(
+            function,
+            "Feed",
+            target=function,
+            event_source_arn=queue.queue_arn,
+            batch_size=batch,
+            max_concurrency=most,
+            report_batch_item_failures=True,
+        )
+
+    def _tick(self, function: lambda_.Function) -> None:
+        """Run a function every minute; a late tick is dropped, because the next one is near."""
+        events.Rule(
+            function,
+            "Tick",
+            schedule=events.Schedule.rate(Duration.minutes(1)),
+            targets=[
+                targets.LambdaFunction(
+                    function, max_event_age=Duration.minutes(1), retry_attempts=0
+                )
+            ],
+        )
