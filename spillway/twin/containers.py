@@ -247,7 +247,9 @@ class LocalProcess:
             StartError: The process ended before that; the message ends with its last words.
         """
         process = self._process
-        if not self._healthy and process is not None and process.poll() is not None:
+        if process is None or self._stopping.is_set():
+            return False
+        if not self._healthy and process.poll() is not None:
             raise StartError(f"{self._command[0]} ended with {process.returncode}: {self._said()}")
         return self._healthy
 

@@ -299,6 +299,11 @@ class SageMaker:
                 return endpoint
         raise KeyError(f"no endpoint {name!r} in {region}")
 
+    @property
+    def settled(self) -> bool:
+        """Whether no endpoint is being created any more, so that a stack would be complete."""
+        return all(endpoint.status != "Creating" for endpoint in self._endpoints.values())
+
     def resize(self, endpoint: Endpoint, instances: int) -> None:
         """Change the desired instance count, as UpdateEndpointWeightsAndCapacities does.
 
@@ -383,8 +388,11 @@ class SageMaker:
         container = self._container(endpoint)
         instance = Instance(container=container, requested_s=self._scheduler.now())
         endpoint.instances.append(instance)
-        warm_up_s = 0.0 if warm else container.warm_up_s * self._warm_up_factor
-        self._scheduler.after(warm_up_s, self._start, endpoint, instance)
+        if warm:
+            self._start(endpoint, instance)
+        else:
+            warm_up_s = container.warm_up_s * self._warm_up_factor
+            self._scheduler.after(warm_up_s, self._start, endpoint, instance)
 
     def _start(self, endpoint: Endpoint, instance: Instance) -> None:
         if instance.stopped_s is not None:

@@ -104,7 +104,6 @@ class Bench:
         self.sagemaker.create(
             resource("Endpoint", EndpointName=NAME, EndpointConfigName="embedder-config")
         )
-        self.scheduler.run_for(0)
         return self.sagemaker.endpoint(REGION, NAME)
 
     def invoke(self, body: Any = None, **options: Any) -> Any:
@@ -602,6 +601,7 @@ def test_an_endpoint_whose_container_never_answers_fails(bench: Bench) -> None:
 
     bench.deploy(partial(Mute, service_s=lambda _: 1.0))
     assert bench.counts()[0] == "Creating"
+    assert not bench.sagemaker.settled
     bench.scheduler.run_for(481)
     described = bench.control.describe_endpoint(EndpointName=NAME)
     assert described["EndpointStatus"] == "Failed"
