@@ -1,0 +1,115 @@
+"""What came of a replay: nobody lost, and how long each tier waited."""
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+PERCENTILES: Final = (50, 95, 99)
+ENDED: Final = frozenset({"completed", "failed", "refused", "cancelled", "expired"})
+
+
+@dataclass(slots=True)
+class Tier:
+    """Jobs of one tier: eight bytes for each that started."""
+
+    target_wait_s: float
+    accepted: int = 0
+    in_time: int = 0
+    waits_s: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def started(self, wait_s: float) -> None:
+        """Count a job that waited so long for its start."""
+        self.waits_s.append(wait_s)
+        self.in_time += wait_s <= self.target_wait_s
+
+    def percentiles(self) -> dict[str, float | None]:
+        """Waits in seconds by nearest rank; None if nothing started."""
+        ordered = sorted(self.waits_s)
+        return {f"p{rank}": percentile(ordered, rank) for rank in PERCENTILES}
+
+
+def percentile(ordered: Sequence[float], rank: int) -> float | None:
+    """The smallest value that at least `rank` percent do not exceed; None without values."""
+    if not ordered:
+        return None
+    return round(ordered[max(0, math.ceil(len(ordered) * rank / 100) - 1)], 3)
+
+
+@dataclass(slots=True)
+class Report:
+    """A replay's outcome.
+
+    Attributes:
+        tiers: By name, most urgent first.
+        offered: Rows of the trace.
+        turned_away: Answers other than 202, by their code.
+        ended: Accepted jobs in a terminal state, by that state.
+        lost: Accepted jobs in no terminal state at the end, gone from the ledger, or with a
+            result that is not theirs.
+        retried: Accepted jobs that needed more than one attempt.
+        gpu_hours: Hours of instances, warm-up included; None where nobody could look.
+        calls: AWS calls that the jobs caused; None where nobody could look.
+        simulated_s: Seconds from the first request to the last end, on the deployment's clock.
+        wall_s: Seconds that the replay took.
+    """
+
+    tiers: dict[str, Tier]
+    offered: int = 0
+    turned_away: dict[str, int] = field(default_factory=dict)
+    ended: dict[str, int] = field(default_factory=dict)
+    lost: int = 0
+    retried: int = 0
+    gpu_hours: float | None = None
+    calls: int | None = None
+    simulated_s: float = 0.0
+    wall_s: float = 0.0
+
+    @classmethod
+    def of(cls, targets_s: Mapping[str, float]) -> "Report":
+        """An empty report of tiers with these target waits."""
+        return cls({name: Tier(target_wait_s) for name, target_wait_s in targets_s.items()})
+
+    @property
+    def accepted(self) -> int:
+        """Jobs that the service promised to run."""
+        return sum(tier.accepted for tier in self.tiers.values())
+
+    def turn_away(self, code: str) -> None:
+        """Count a request that was not accepted."""
+        self.turned_away[code] = self.turned_away.get(code, 0) + 1
+
+    def end(self, status: str) -> None:
+        """Count an accepted job by its last state."""
+        if status in ENDED:
+            self.ended[status] = self.ended.get(status, 0) + 1
+        else:
+            self.lost += 1
+
+    def document(self) -> dict[str, Any]:
+        """What `spillway replay --json` prints."""
+        jobs = self.accepted
+        wall_s = max(self.wall_s, 1e-9)
+        return {
+            "offered": self.offered,
+            "accepted": jobs,
+            "turned_away": self.turned_away,
+            "completed": self.ended.get("completed", 0),
+            "failed": self.ended.get("failed", 0) + self.ended.get("refused", 0),
+            "expired": self.ended.get("expired", 0),
+            "cancelled": self.ended.get("cancelled", 0),
+            "lost": self.lost,
+            "retried": self.retried,
+            "wait_s": {name: tier.percentiles() for name, tier in self.tiers.items()},
+            "attainment": {
+                name: round(tier.in_time / tier.accepted, 4) if tier.accepted else None
+                for name, tier in self.tiers.items()
+            },
+            "target_wait_s": {name: tier.target_wait_s for name, tier in self.tiers.items()},
+            "gpu_hours": None if self.gpu_hours is None else round(self.gpu_hours, 4),
+            "calls_per_job": round(self.calls / jobs, 2) if self.calls and jobs else None,
+            "simulated_s": round(self.simulated_s, 1),
+            "wall_s": round(self.wall_s, 1),
+            "jobs_per_s": round(jobs / wall_s, 1),
+        }
