@@ -11,13 +11,14 @@ import heapq
 import logging
 import os
 import random
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TextIO
 
 import time_machine
 from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
@@ -59,6 +60,7 @@ class Task:
         context: Whatever the one who spawned it attaches; the botocore hook finds the Lambda
             execution here.
         call: The AWS call that it is making, for the botocore hook.
+        output: What `sys.stdout` is while it runs, if not the process's own.
         done: Whether it ended.
         error: What it ended with, if it failed.
     """
@@ -67,6 +69,7 @@ class Task:
         self.name = name
         self.context: Any = None
         self.call: Any = None
+        self.output: TextIO | None = None
         self.done = False
         self.error: BaseException | None = None
         self._scheduler = scheduler
@@ -424,6 +427,9 @@ class Scheduler:
         if task.done:
             return
         self._current = task
+        stdout = sys.stdout
+        if task.output is not None:
+            sys.stdout = task.output
         task._greenlet.parent = self._hub
         try:
             if error is None:
@@ -435,6 +441,7 @@ class Scheduler:
                 self._finish(task)
         finally:
             self._current = None
+            sys.stdout = stdout
         if task.error is not None and not task._observed:
             raise task.error
 
