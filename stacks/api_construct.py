@@ -127,7 +127,7 @@ class Api(Construct):
         )
         acknowledge(
             api,
-            "AwsSolutions-IAM4[Policy::arn:aws:iam::aws:policy/service-role/"
+            "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/"
             "AmazonAPIGatewayPushToCloudWatchLogs]",
             "API Gateway accepts a logging role only with what this policy of its own allows.",
         )
@@ -185,7 +185,11 @@ class Api(Construct):
         """Refuse what is no JSON object; the function names the field that is wrong in one."""
         return {
             "request_validator": apigateway.RequestValidator(
-                self, "Validator", rest_api=self.rest_api, validate_request_body=True
+                self,
+                "Validator",
+                rest_api=self.rest_api,
+                validate_request_body=True,
+                validate_request_parameters=True,
             ),
             "request_models": {
                 "application/json": apigateway.Model(

@@ -32,20 +32,44 @@ def own_key(
     return key
 
 
-def let_logs_use(key: kms.Key, *, deployment: Deployment, region: str) -> None:
-    """Let CloudWatch Logs keep the deployment's logs under the key."""
+def let_services_use(key: kms.Key, *, deployment: Deployment, region: str) -> None:
+    """Let CloudWatch Logs keep the deployment's logs, and SNS fill its queues, under the key.
+
+    The topics stand here by name: they refer to the key, and cannot be referred to by it.
+    """
     logs = f"arn:aws:logs:{region}:{deployment.account}:log-group"
     key.add_to_resource_policy(
         iam.PolicyStatement(
             principals=[iam.ServicePrincipal(f"logs.{region}.amazonaws.com")],
-            actions=["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*"]
-            + ["kms:Describe*"],
+            # As the documentation of CloudWatch Logs lists them.
+            actions=[
+                "kms:Decrypt*",
+                "kms:Describe*",
+                "kms:Encrypt*",
+                "kms:GenerateDataKey*",
+                "kms:ReEncrypt*",
+            ],
             resources=["*"],  # In a key's own policy this means the key.
             conditions={
                 "ArnLike": {
                     "kms:EncryptionContext:aws:logs:arn": [
                         f"{logs}:/aws/{service}/{deployment.name}-*"
                         for service in ("lambda", "apigateway", "sagemaker/Endpoints")
+                    ]
+                }
+            },
+        )
+    )
+    topics = (deployment.names.succeeded_topic, deployment.names.failed_topic)
+    key.add_to_resource_policy(
+        iam.PolicyStatement(
+            principals=[iam.ServicePrincipal("sns.amazonaws.com")],
+            actions=list(READ_AND_WRITE),
+            resources=["*"],
+            conditions={
+                "ArnEquals": {
+                    "aws:SourceArn": [
+                        f"arn:aws:sns:{region}:{deployment.account}:{topic}" for topic in topics
                     ]
                 }
             },

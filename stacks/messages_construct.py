@@ -1,9 +1,9 @@
 """The queues and topics of a region that do not belong to one model."""
 
 from aws_cdk import Duration
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
-from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -65,20 +65,29 @@ class Messages(Construct):
             "AwsSolutions-SQS3",
             "A late beat is worthless: the next one is five seconds away.",
         )
-        for construct, name in (
-            ("Succeeded", names.succeeded_topic),
-            ("Failed", names.failed_topic),
-        ):
-            topic = sns.Topic(
-                self,
-                construct,
-                topic_name=name,
-                enforce_ssl=True,
-                master_key=key or kms.Alias.from_alias_name(self, f"{construct}Key", "alias/aws/sns"),
+        self._topic("Succeeded", names.succeeded_topic)
+        self._topic("Failed", names.failed_topic)
+
+    def _topic(self, construct_id: str, name: str) -> None:
+        """A topic whose messages go to the results queue as they are."""
+        key = self._key or kms.Alias.from_alias_name(self, f"{construct_id}Key", "alias/aws/sns")
+        topic = sns.Topic(self, construct_id, topic_name=name, enforce_ssl=True, master_key=key)
+        sns.Subscription(
+            self,
+            f"{construct_id}Results",
+            topic=topic,
+            protocol=sns.SubscriptionProtocol.SQS,
+            endpoint=self.results.queue_arn,
+            raw_message_delivery=True,
+        )
+        self.results.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("sns.amazonaws.com")],
+                actions=["sqs:SendMessage"],
+                resources=[self.results.queue_arn],
+                conditions={"ArnEquals": {"aws:SourceArn": topic.topic_arn}},
             )
-            topic.add_subscription(
-                subscriptions.SqsSubscription(self.results, raw_message_delivery=True)
-            )
+        )
 
     def _queue(
         self, construct_id: str, *, name: str, dead_name: str, visibility_s: int, receives_max: int

@@ -15,7 +15,7 @@ from config.schema import Deployment
 from stacks.acknowledgement import acknowledge
 from stacks.api_construct import Api
 from stacks.buckets import private_bucket, replicate
-from stacks.encryption import let_logs_use, own_key
+from stacks.encryption import let_services_use, own_key
 from stacks.firewall_construct import Firewall
 from stacks.functions_construct import Functions
 from stacks.lifetime import removal
@@ -53,7 +53,7 @@ class RegionStack(Stack):
             description=f"Payloads, messages, slots and logs of {deployment.name}.",
         )
         if key is not None:
-            let_logs_use(key, deployment=deployment, region=region)
+            let_services_use(key, deployment=deployment, region=region)
         self._gate(deployment, key)
         self._payloads(deployment, region, key)
         messages = Messages(self, "Messages", deployment=deployment, key=key)
