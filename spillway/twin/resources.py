@@ -18,8 +18,7 @@ class Resource:
         region: Where its stack is.
         account: Twelve digits.
         stack: Name of its stack.
-        properties: As in the template, intrinsic functions resolved, every value of the type that
-            CloudFormation documents ("true" and "5" of a template become True and 5).
+        properties: As in the template, intrinsic functions resolved.
         attributes: What `Fn::GetAtt` gives; filled in by the service.
         asset: Directory of the code asset that `Code` or `Content` names; None without one.
     """

@@ -1,0 +1,529 @@
+"""CloudFormation: a synthesized cloud assembly becomes stacks in moto.
+
+moto's own CloudFormation resolves the templates and keeps the stacks, so that describe calls work.
+Types that it lacks, or whose behaviour the twin adds, are created by the twin's services. Nothing
+is skipped: a type or property that is not in `SUPPORTED`, `BY_MOTO` or `NO_EFFECT` is an error
+that names it, found in every template before anything is created.
+"""
+
+import hashlib
+import importlib.util
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Final
+from unittest import mock
+
+from moto.cloudformation import parsing
+from moto.cloudformation.models import Stack, cloudformation_backends
+from moto.core.exceptions import ServiceException
+from moto.ssm.models import ssm_backends
+from werkzeug.exceptions import HTTPException
+
+from spillway.twin.resources import Deploy, Resource, UnsupportedError
+
+SUPPORTED: Final[Mapping[str, str]] = {
+    "AWS::ApiGateway::Account": "CloudWatchRoleArn",
+    "AWS::ApiGateway::Authorizer": "AuthorizerResultTtlInSeconds AuthorizerUri IdentitySource "
+    "IdentityValidationExpression Name RestApiId Type",
+    "AWS::ApiGateway::Deployment": "Description RestApiId",
+    "AWS::ApiGateway::GatewayResponse": "ResponseParameters ResponseTemplates ResponseType "
+    "RestApiId StatusCode",
+    "AWS::ApiGateway::Method": "ApiKeyRequired AuthorizationType AuthorizerId HttpMethod "
+    "Integration OperationName RequestModels RequestParameters RequestValidatorId ResourceId "
+    "RestApiId MethodResponses",
+    "AWS::ApiGateway::Model": "ContentType Description Name RestApiId Schema",
+    "AWS::ApiGateway::RequestValidator": "Name RestApiId ValidateRequestBody "
+    "ValidateRequestParameters",
+    "AWS::ApiGateway::Resource": "ParentId PathPart RestApiId",
+    "AWS::ApiGateway::RestApi": "BinaryMediaTypes Description DisableExecuteApiEndpoint "
+    "EndpointConfiguration MinimumCompressionSize Name Policy Tags",
+    "AWS::ApiGateway::Stage": "AccessLogSetting DeploymentId Description MethodSettings RestApiId "
+    "StageName Tags TracingEnabled Variables",
+    "AWS::ApplicationAutoScaling::ScalableTarget": "MaxCapacity MinCapacity ResourceId RoleARN "
+    "ScalableDimension ServiceNamespace",
+    "AWS::DynamoDB::GlobalTable": "AttributeDefinitions BillingMode GlobalSecondaryIndexes "
+    "GlobalTableWitnesses KeySchema LocalSecondaryIndexes MultiRegionConsistency "
+    "Replicas.DeletionProtectionEnabled Replicas.GlobalSecondaryIndexes.IndexName "
+    "Replicas.PointInTimeRecoverySpecification Replicas.Region Replicas.SSESpecification Replicas.Tags SSESpecification "
+    "StreamSpecification TableName TimeToLiveSpecification",
+    "AWS::DynamoDB::Table": "AttributeDefinitions BillingMode DeletionProtectionEnabled "
+    "GlobalSecondaryIndexes KeySchema LocalSecondaryIndexes PointInTimeRecoverySpecification "
+    "SSESpecification TableName Tags TimeToLiveSpecification",
+    "AWS::Events::Rule": "Description Name ScheduleExpression State Targets",
+    "AWS::Lambda::EventInvokeConfig": "FunctionName MaximumEventAgeInSeconds "
+    "MaximumRetryAttempts Qualifier",
+    "AWS::Lambda::EventSourceMapping": "BatchSize Enabled EventSourceArn FunctionName "
+    "FunctionResponseTypes MaximumBatchingWindowInSeconds ScalingConfig Tags",
+    # Architecture, layers, logging and tracing make no difference where Python is already there,
+    # and loops are not looked for.
+    "AWS::Lambda::Function": "Architectures Code Description Environment EphemeralStorage "
+    "FunctionName Handler KmsKeyArn Layers LoggingConfig MemorySize ReservedConcurrentExecutions "
+    "RecursiveLoop Role Runtime Tags Timeout TracingConfig",
+    # Who may read a bucket makes no difference where nobody is refused.
+    "AWS::S3::Bucket": "BucketEncryption BucketName LifecycleConfiguration.Rules.Id "
+    "LifecycleConfiguration.Rules.AbortIncompleteMultipartUpload "
+    "LifecycleConfiguration.Rules.ExpirationInDays LifecycleConfiguration.Rules.Prefix "
+    "LifecycleConfiguration.Rules.ExpiredObjectDeleteMarker "
+    "LifecycleConfiguration.Rules.NoncurrentVersionExpiration.NoncurrentDays "
+    "LifecycleConfiguration.Rules.Status OwnershipControls PublicAccessBlockConfiguration "
+    "ReplicationConfiguration.Role ReplicationConfiguration.Rules.DeleteMarkerReplication "
+    "ReplicationConfiguration.Rules.Destination.Bucket "
+    "ReplicationConfiguration.Rules.Destination.EncryptionConfiguration "
+    "ReplicationConfiguration.Rules.Filter.Prefix ReplicationConfiguration.Rules.Id "
+    "ReplicationConfiguration.Rules.Priority "
+    "ReplicationConfiguration.Rules.SourceSelectionCriteria "
+    "ReplicationConfiguration.Rules.Status Tags VersioningConfiguration",
+    "AWS::SNS::Subscription": "Endpoint Protocol RawMessageDelivery TopicArn",
+    "AWS::SageMaker::Endpoint": "EndpointConfigName EndpointName RetainAllVariantProperties Tags",
+    "AWS::SageMaker::EndpointConfig": "AsyncInferenceConfig EndpointConfigName KmsKeyId "
+    "ProductionVariants Tags",
+    "AWS::SageMaker::Model": "EnableNetworkIsolation ExecutionRoleArn ModelName "
+    "PrimaryContainer Tags VpcConfig",
+}
+"""What the twin's services run, by type: properties, with dots where not all of one is run."""
+
+BY_MOTO: Final[Mapping[str, str]] = {
+    "AWS::IAM::ManagedPolicy": "Description ManagedPolicyName Path PolicyDocument Roles",
+    "AWS::IAM::Policy": "PolicyDocument PolicyName Roles",
+    "AWS::IAM::Role": "AssumeRolePolicyDocument Description ManagedPolicyArns MaxSessionDuration "
+    "Path PermissionsBoundary Policies RoleName Tags",
+    "AWS::KMS::Alias": "AliasName TargetKeyId",
+    "AWS::KMS::Key": "Description EnableKeyRotation Enabled KeyPolicy KeySpec KeyUsage "
+    "PendingWindowInDays RotationPeriodInDays Tags",
+    "AWS::Logs::LogGroup": "KmsKeyId LogGroupClass LogGroupName RetentionInDays Tags",
+    "AWS::SNS::Topic": "DisplayName KmsMasterKeyId Tags TopicName",
+    "AWS::SQS::Queue": "DelaySeconds KmsDataKeyReusePeriodSeconds KmsMasterKeyId "
+    "MaximumMessageSize MessageRetentionPeriod QueueName ReceiveMessageWaitTimeSeconds "
+    "RedriveAllowPolicy RedrivePolicy SqsManagedSseEnabled Tags VisibilityTimeout",
+    "AWS::SSM::Parameter": "Description Name Tags Type Value",
+}
+"""What moto itself runs, by type."""
+
+NO_EFFECT: Final[Mapping[str, str]] = {
+    "AWS::CDK::Metadata": "tells AWS which constructs were used",
+    "AWS::CloudWatch::Dashboard": "is looked at in the console",
+    "AWS::Lambda::LayerVersion": "the functions' dependencies are installed here",
+    "AWS::Lambda::Permission": "nobody is refused here; templates tests read permissions",
+    "AWS::S3::BucketPolicy": "nobody is refused here",
+    "AWS::SNS::TopicPolicy": "nobody is refused here",
+    "AWS::SQS::QueuePolicy": "nobody is refused here",
+    "AWS::WAFv2::LoggingConfiguration": "there is no web to be attacked from",
+    "AWS::WAFv2::WebACL": "there is no web to be attacked from",
+    "AWS::WAFv2::WebACLAssociation": "there is no web to be attacked from",
+}
+"""Types that stand in templates and do nothing on one machine, with the reason."""
+
+SECTIONS: Final = (
+    "AWSTemplateFormatVersion Conditions Description Mappings Metadata Outputs Parameters "
+    "Resources Rules"
+)
+"""Rules only check parameters before a deployment, so they need no run."""
+
+BOOTSTRAP_PARAMETER: Final = "AWS::SSM::Parameter::Value<String>"
+BOOTSTRAP_VERSION: Final = "30"
+"""Newer than any assembly requires: here there is nothing to bootstrap."""
+
+
+class AssemblyError(ValueError):
+    """A cloud assembly that is missing, incomplete or out of date, and what to do about it."""
+
+
+class DeploymentError(ValueError):
+    """AWS would refuse a resource; the message names type, stack and logical id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackArtifact:
+    """One stack of an assembly.
+
+    Args:
+        id: The artifact's id, which is the stack's construct path.
+        name: CloudFormation's stack name.
+        account: Twelve digits.
+        region: Where it is deployed.
+        template: Parsed, with its resources put behind those that they depend on.
+        assets: Directory of each file asset by its object key.
+        dependencies: Ids of artifacts that must come first.
+    """
+
+    id: str
+    name: str
+    account: str
+    region: str
+    template: Mapping[str, Any]
+    assets: Mapping[str, Path]
+    dependencies: tuple[str, ...]
+
+
+class Assembly:
+    """A synthesized cloud assembly, usually `cdk.out`.
+
+    Raises:
+        AssemblyError: It is not there, or has a shape that the twin does not know.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        try:
+            manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+        except OSError as error:
+            raise AssemblyError(f"{self.path} holds no assembly: run `make synth`") from error
+        self._artifacts: Mapping[str, Any] = manifest.get("artifacts", {})
+        for name, artifact in self._artifacts.items():
+            if artifact["type"] == "cdk:cloud-assembly":
+                raise AssemblyError(f"{self.path}: {name} is a stage, and stages are not read")
+
+    @cached_property
+    def stacks(self) -> list[StackArtifact]:
+        """The stacks, each behind those that it depends on."""
+        stacks = {
+            name: self._stack(name, artifact)
+            for name, artifact in self._artifacts.items()
+            if artifact["type"] == "aws:cloudformation:stack"
+        }
+        wanted = {
+            name: [other for other in stack.dependencies if other in stacks]
+            for name, stack in stacks.items()
+        }
+        return [stacks[name] for name in _sorted_by_need(wanted)]
+
+    def _stack(self, name: str, artifact: Mapping[str, Any]) -> StackArtifact:
+        properties = artifact["properties"]
+        account, _, region = artifact["environment"].removeprefix("aws://").partition("/")
+        if not account.isdigit() or region.startswith("unknown"):
+            raise AssemblyError(f"stack {name} names no account and region: {account}/{region}")
+        dependencies = artifact.get("dependencies", [])
+        assets: dict[str, Path] = {}
+        for other in dependencies:
+            if self._artifacts[other]["type"] == "cdk:asset-manifest":
+                assets |= self._files(self._artifacts[other]["properties"]["file"])
+        return StackArtifact(
+            id=name,
+            name=properties.get("stackName", name),
+            account=account,
+            region=region,
+            template=_in_order(self._read(properties["templateFile"])),
+            assets=assets,
+            dependencies=tuple(dependencies),
+        )
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            document: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise AssemblyError(f"{self.path / name} is missing: run `make synth` again") from error
+        return document
+
+    def _files(self, manifest: str) -> Iterator[tuple[str, Path]]:
+        for asset in self._read(manifest).get("files", {}).values():
+            for destination in asset["destinations"].values():
+                yield destination["objectKey"], self.path / asset["source"]["path"]
+
+
+def _sorted_by_need(wanted: Mapping[str, list[str]]) -> list[str]:
+    """Put names behind the names that they want, otherwise in their order."""
+    done: dict[str, None] = {}
+    visiting: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in done:
+            return
+        if name in visiting:
+            raise AssemblyError(f"{name} depends on itself")
+        visiting.add(name)
+        for other in wanted[name]:
+            visit(other)
+        done[name] = None
+
+    for name in wanted:
+        visit(name)
+    return list(done)
+
+
+_PLACEHOLDER: Final = re.compile(r"\$\{([^!.}]+)[^}]*\}")
+
+
+def _referred(value: Any) -> Iterator[str]:
+    """Names that a part of a template refers to."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key == "Ref":
+                yield inner
+            elif key == "Fn::GetAtt":
+                yield inner[0] if isinstance(inner, list) else inner.partition(".")[0]
+            else:
+                if key == "Fn::Sub":
+                    yield from _PLACEHOLDER.findall(inner[0] if isinstance(inner, list) else inner)
+                yield from _referred(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _referred(inner)
+
+
+def _in_order(template: dict[str, Any]) -> dict[str, Any]:
+    """Put resources behind those that they need.
+
+    moto creates in the template's order and what is referred to on the way, so without this a
+    reference could create a resource before what it depends on.
+    """
+    resources: dict[str, Any] = template.get("Resources", {})
+    wanted: dict[str, list[str]] = {}
+    for name, resource in resources.items():
+        explicit = resource.get("DependsOn", [])
+        explicit = [explicit] if isinstance(explicit, str) else explicit
+        referred = [*explicit, *_referred(resource.get("Properties", {}))]
+        wanted[name] = [other for other in referred if other in resources]
+    return template | {"Resources": {name: resources[name] for name in _sorted_by_need(wanted)}}
+
+
+def problems(stack: StackArtifact) -> list[str]:
+    """Everything in a stack's template that the twin cannot run, one line each."""
+    found = [
+        f"stack {stack.name}: section {section} is not run by the twin"
+        for section in stack.template
+        if section not in SECTIONS.split()
+    ]
+    for logical_id, resource in stack.template["Resources"].items():
+        kind = resource["Type"]
+        place = f"{kind} ({logical_id} in stack {stack.name})"
+        if kind in NO_EFFECT:
+            continue
+        known = SUPPORTED.get(kind, BY_MOTO.get(kind))
+        if known is None:
+            found.append(f"{place}: the twin does not run this type")
+            continue
+        allowed = frozenset(known.split())
+        for name, value in resource.get("Properties", {}).items():
+            found += [
+                f"{place}: the twin does not run property {path}"
+                for path in _unknown(name, value, allowed)
+            ]
+    return found
+
+
+def _unknown(path: str, value: Any, allowed: frozenset[str]) -> list[str]:
+    if path in allowed:
+        return []
+    if isinstance(value, list):
+        return sorted({bad for inner in value for bad in _unknown(path, inner, allowed)})
+    if isinstance(value, Mapping) and any(name.startswith(f"{path}.") for name in allowed):
+        return [
+            bad for key, inner in value.items() for bad in _unknown(f"{path}.{key}", inner, allowed)
+        ]
+    return [path]
+
+
+def check_code(stacks: list[StackArtifact]) -> None:
+    """Make sure that functions run the code that is here, not an older synthesis of it.
+
+    Raises:
+        AssemblyError: The Python files of an asset differ from the package of the same name.
+    """
+    checked = set()
+    for stack in stacks:
+        for resource in stack.template["Resources"].values():
+            if resource["Type"] != "AWS::Lambda::Function":
+                continue
+            properties = resource["Properties"]
+            directory = stack.assets.get(str(properties["Code"].get("S3Key")))
+            package = str(properties.get("Handler", "")).partition(".")[0]
+            if directory is None or (directory, package) in checked:
+                continue
+            checked.add((directory, package))
+            found = importlib.util.find_spec(package)
+            if found is None or not found.submodule_search_locations:
+                raise AssemblyError(f"package {package!r} of {directory} cannot be imported here")
+            here = Path(found.submodule_search_locations[0])
+            if _digest(directory / package) != _digest(here):
+                raise AssemblyError(
+                    f"{directory} is not the code in {here}: run `make synth`, so that the twin "
+                    "runs what would be deployed"
+                )
+
+
+def _digest(directory: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(directory.rglob("*.py")):
+        digest.update(f"{file.relative_to(directory)}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+class CloudFormation:
+    """Creates the stacks of an assembly in moto, for as long as it is open.
+
+    Args:
+        services: What creates the resources of each type in `SUPPORTED`.
+    """
+
+    def __init__(self, services: Mapping[str, Deploy]) -> None:
+        self.resources: list[Resource] = []
+        self._types = {
+            name: _Type(name, services[name], self) for name in SUPPORTED if name in services
+        } | {name: _Type(name, _stand, self) for name in NO_EFFECT}
+        self._stacks: dict[tuple[str, str, str], StackArtifact] = {}
+        self._undo = ExitStack()
+        by_moto = parsing.resource_class_from_type
+        read_template = Stack.parse_template
+        for owner, name, ours in (
+            # moto asks here for every type; its own table could not be put back afterwards.
+            (parsing, "resource_class_from_type", partial(self._class, by_moto)),
+            # PyYAML's pure Python loader takes seconds for a JSON template.
+            (Stack, "parse_template", staticmethod(partial(_parse, read_template))),
+        ):
+            self._undo.enter_context(mock.patch.object(owner, name, ours))
+
+    def close(self) -> None:
+        """Give moto its own types back."""
+        self._undo.close()
+
+    def deploy(self, assembly: Assembly) -> None:
+        """Create every stack, in an order in which each finds what it needs.
+
+        Raises:
+            UnsupportedError: Templates contain what the twin cannot run; nothing was created.
+            DeploymentError: AWS would refuse a resource.
+        """
+        found = [problem for stack in assembly.stacks for problem in problems(stack)]
+        if found:
+            raise UnsupportedError("\n".join(found))
+        for stack in assembly.stacks:
+            self._create(stack)
+
+    def _create(self, stack: StackArtifact) -> None:
+        for parameter in stack.template.get("Parameters", {}).values():
+            if parameter["Type"] == BOOTSTRAP_PARAMETER:
+                ssm_backends[stack.account][stack.region].put_parameter(
+                    name=parameter["Default"],
+                    description="",
+                    value=BOOTSTRAP_VERSION,
+                    parameter_type="String",
+                    allowed_pattern="",
+                    keyid="",
+                    overwrite=True,
+                    tags=[],
+                    data_type="text",
+                    tier=None,
+                    policies=None,
+                )
+        self._stacks[stack.account, stack.region, stack.name] = stack
+        cloudformation_backends[stack.account][stack.region].create_stack(
+            name=stack.name, template=json.dumps(stack.template), parameters={}
+        )
+
+    def _class(self, by_moto: Callable[[str], Any], kind: str) -> Any:
+        if kind in self._types:
+            return self._types[kind]
+        if kind in BY_MOTO:
+            return by_moto(kind)
+        raise UnsupportedError(f"{kind}: the twin does not run this type")
+
+    def asset(self, resource: Resource) -> Path | None:
+        """The directory of the code that a function names."""
+        if resource.type != "AWS::Lambda::Function":
+            return None
+        key = str(resource.properties["Code"].get("S3Key"))
+        stack = self._stacks[resource.account, resource.region, resource.stack]
+        if key not in stack.assets:
+            raise ValueError(f"the assembly has no asset {key}: run `make synth`")
+        return stack.assets[key]
+
+
+def _parse(read_template: Callable[[str], dict[str, Any]], template: str) -> dict[str, Any]:
+    if template.lstrip().startswith("{"):
+        document: dict[str, Any] = json.loads(template)
+        return document
+    return read_template(template)
+
+
+def _stand(resource: Resource) -> Resource:
+    """Let a type without effect stand where other resources refer to it."""
+    _, service, kind = resource.type.split("::")
+    arn = (
+        f"arn:aws:{service.lower()}:{resource.region}:{resource.account}:"
+        f"{kind.lower()}/{resource.physical_id}"
+    )
+    # A layer's reference is its ARN.
+    identity = arn if kind == "LayerVersion" else resource.physical_id
+    return replace(resource, physical_id=identity, attributes={"Arn": arn, "Id": identity})
+
+
+class _Type:
+    """What moto takes for the class of one type of resource."""
+
+    def __init__(self, name: str, deploy: Deploy, owner: CloudFormation) -> None:
+        self._name = name
+        self._deploy = deploy
+        self._owner = owner
+        # `LayerVersion` has no name property of its own; `FunctionName` names others' function.
+        kind = name.rpartition(":")[2]
+        names = {"GlobalTable": "TableName", "Rule": "Name", "RestApi": "", "Model": "ModelName"}
+        self._name_property = names.get(kind, f"{kind}Name")
+
+    def has_cfn_attr(self, attribute: str) -> bool:
+        """Outputs are checked when they are resolved."""
+        return True
+
+    def create_from_cloudformation_json(
+        self,
+        resource_name: str,
+        cloudformation_json: Mapping[str, Any],
+        account_id: str,
+        region_name: str,
+        **kwargs: Any,
+    ) -> "_Created":
+        stack = kwargs["StackId"].split("/")[1]
+        properties = cloudformation_json.get("Properties") or {}
+        logical_id = kwargs["LogicalId"]
+        place = f"{self._name} ({logical_id} in stack {stack})"
+        resource = Resource(
+            type=self._name,
+            logical_id=logical_id,
+            physical_id=str(properties.get(self._name_property) or f"{stack}-{logical_id}"),
+            region=region_name,
+            account=account_id,
+            stack=stack,
+            properties=properties,
+        )
+        try:
+            resource = replace(resource, asset=self._owner.asset(resource))
+            resource = self._deploy(resource) or resource
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{place}: {error}") from error
+        except (KeyError, ValueError, HTTPException, ServiceException) as error:
+            raise DeploymentError(f"{place}: {error}") from error
+        self._owner.resources.append(resource)
+        return _Created(resource)
+
+    def update_from_cloudformation_json(self, **kwargs: Any) -> None:
+        raise UnsupportedError(f"{self._name}: the twin deploys a stack once")
+
+    def delete_from_cloudformation_json(self, *args: Any) -> None:
+        raise UnsupportedError(f"{self._name}: the twin keeps its stacks until it is closed")
+
+
+class _Created:
+    """What moto keeps of a resource that a service created."""
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+        self.physical_resource_id = resource.physical_id
+        self.type = self.cf_resource_type = resource.type
+        self.logical_resource_id = resource.logical_id
+
+    def get_cfn_attribute(self, name: str) -> str:
+        resource = self.resource
+        if name not in resource.attributes:
+            raise UnsupportedError(
+                f"{resource.type} ({resource.logical_id} in stack {resource.stack}): "
+                f"the twin does not know attribute {name}"
+            )
+        return resource.attributes[name]
+
+    def is_created(self) -> bool:
+        return True

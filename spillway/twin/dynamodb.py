@@ -1,0 +1,208 @@
+"""DynamoDB tables: in one region, or global and replicated, strongly or eventually.
+
+moto keeps the items of every table in every region's own backend; what regions share, and what
+time does to items, is added here.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import count
+from typing import Any, Final
+from unittest import mock
+
+from moto.dynamodb.exceptions import MockValidationException
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.dynamo_type import Item
+from moto.dynamodb.models.table import Table
+from moto.dynamodb.responses import DynamoHandler
+
+from spillway.twin.clock import Scheduler
+from spillway.twin.resources import Resource, UnsupportedError
+
+STRONG_REGIONS: Final = 3
+"""A strongly consistent table spans exactly three regions, of which one may be a witness."""
+
+TTL_AGE_SECONDS_MAX: Final = 5 * 365 * 86_400
+"""Items that expired longer ago than five years are left alone: the attribute is a mistake."""
+
+
+class DynamoDb:
+    """The tables of every region and account of the twin.
+
+    Args:
+        scheduler: Clock of replication and of expiry.
+        lag_s: Seconds until a write to an eventually consistent global table is in the other
+            replicas; AWS says usually one or less.
+        ttl_every_s: Seconds between deletions of expired items; AWS says within a few days.
+    """
+
+    def __init__(
+        self, scheduler: Scheduler, *, lag_s: float = 1.0, ttl_every_s: float = 3600.0
+    ) -> None:
+        self.lag_s = lag_s
+        self.ttl_every_s = ttl_every_s
+        self._scheduler = scheduler
+        self._strong: set[str] = set()
+        self._stamps = count(1)
+        self._undo = ExitStack()
+        for operation, sentence in (
+            ("transact_write_items", "Transactions are not supported"),
+            ("transact_get_items", "Transactions are not supported"),
+            ("update_time_to_live", "Time to live is not supported"),
+        ):
+            ours = self._refusal(getattr(DynamoHandler, operation), sentence)
+            self._undo.enter_context(mock.patch.object(DynamoHandler, operation, ours))
+
+    def close(self) -> None:
+        """Give moto its own handlers back."""
+        self._undo.close()
+
+    def create(self, resource: Resource) -> Resource:
+        """Create a table, or the replicas of a global one.
+
+        Raises:
+            ValueError: DynamoDB would refuse it.
+            UnsupportedError: The twin cannot run it.
+        """
+        properties = resource.properties
+        if properties.get("BillingMode") != "PAY_PER_REQUEST":
+            raise UnsupportedError("BillingMode: only PAY_PER_REQUEST runs")
+        regions = [replica["Region"] for replica in properties.get("Replicas") or ()]
+        if resource.type == "AWS::DynamoDB::Table":
+            regions = [resource.region]
+        elif resource.region not in regions:
+            raise ValueError("Replicas must contain the region of the stack")
+        strong = properties.get("MultiRegionConsistency") == "STRONG"
+        if strong:
+            _check_strong(properties, regions)
+        tables = [_table(resource, region) for region in regions]
+        if strong:
+            self._strong.add(resource.physical_id)
+            for table in tables[1:]:
+                table.items = tables[0].items
+        elif len(tables) > 1:
+            replicas = [_Replica(table) for table in tables]
+            for replica in replicas:
+                others = [other for other in replicas if other is not replica]
+                # moto tells a table's stream about every write; these tables have no readers.
+                replica.table.stream_shard = _Writes(self, replica, others)  # type: ignore[assignment]
+        if not strong and tables[0].ttl["TimeToLiveStatus"] == "ENABLED":
+            # Any replica may delete; the others hear of it.
+            self._scheduler.after(self.ttl_every_s, self._expire, tables[0])
+        arn = next(table.table_arn for table in tables if table.region_name == resource.region)
+        return replace(
+            resource,
+            attributes={"Arn": arn, "TableId": arn, "StreamArn": f"{arn}/stream/twin"},
+        )
+
+    def spread(self, source: "_Replica", target: "_Replica", key: tuple[Any, Any]) -> None:
+        """Bring one item of one replica to another after the lag, unless that has a newer one."""
+        stamp, item = source.stamps[key], copy.deepcopy(source.table.get_item(*key))
+
+        def arrive() -> None:
+            if stamp > target.stamps.get(key, 0):
+                target.stamps[key] = stamp
+                target.put(key, item)
+
+        self._scheduler.after(self.lag_s, arrive)
+
+    def stamp(self) -> int:
+        """Number writes in the order in which they happened, whatever their region."""
+        return next(self._stamps)
+
+    def _expire(self, table: Table) -> None:
+        now_s = self._scheduler.now()
+        name = table.ttl["AttributeName"]
+        for item in table.all_items():
+            value = item.attrs.get(name)
+            if value is not None and value.type == "N":
+                expired_s = now_s - float(value.value)
+                if 0 < expired_s < TTL_AGE_SECONDS_MAX:
+                    table.delete_item(item.hash_key, item.range_key)
+        self._scheduler.after(self.ttl_every_s, self._expire, table)
+
+    def _refusal(self, operation: Callable[[Any], Any], sentence: str) -> Callable[[Any], Any]:
+        def checked(handler: Any) -> Any:
+            body = handler.body
+            requests = [body]
+            for item in body.get("TransactItems", ()):
+                requests += item.values()
+            for request in requests:
+                if request.get("TableName", "").rpartition("/")[2] in self._strong:
+                    raise MockValidationException(
+                        f"{sentence} on a multi-Region strongly consistent table"
+                    )
+            return operation(handler)
+
+        return checked
+
+
+class _Replica:
+    """One region's copy of an eventually consistent table, and when each item was written."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.stamps: dict[tuple[Any, Any], int] = {}
+
+    def put(self, key: tuple[Any, Any], item: Item | None) -> None:
+        """Take over what another replica wrote, without telling anyone."""
+        hash_key, range_key = key
+        items: Any = self.table.items if range_key is None else self.table.items[hash_key]
+        at = hash_key if range_key is None else range_key
+        if item is None:
+            items.pop(at, None)
+        else:
+            items[at] = item
+
+
+class _Writes:
+    """Stands where moto expects a stream, and hears of every write to a replica."""
+
+    def __init__(self, owner: DynamoDb, replica: _Replica, others: list[_Replica]) -> None:
+        self._owner = owner
+        self._replica = replica
+        self._others = others
+
+    def add(self, old: Item | None, new: Item | None) -> None:
+        """Take note of a write; moto calls this."""
+        item = new or old
+        if item is None:
+            return
+        key = (item.hash_key, item.range_key)
+        self._replica.stamps[key] = self._owner.stamp()
+        for other in self._others:
+            self._owner.spread(self._replica, other, key)
+
+
+def _check_strong(properties: Mapping[str, Any], regions: list[str]) -> None:
+    witnesses = properties.get("GlobalTableWitnesses") or []
+    if len(regions) + len(witnesses) != STRONG_REGIONS or len(witnesses) > 1:
+        raise ValueError(
+            "a strongly consistent table needs three replicas, or two replicas and a witness"
+        )
+    for name in ("TimeToLiveSpecification", "LocalSecondaryIndexes"):
+        if properties.get(name):
+            raise ValueError(f"{name} is not supported on a strongly consistent table")
+
+
+def _table(resource: Resource, region: str) -> Table:
+    properties = resource.properties
+    table = dynamodb_backends[resource.account][region].create_table(
+        name=resource.physical_id,
+        schema=properties["KeySchema"],
+        throughput=None,
+        attr=properties["AttributeDefinitions"],
+        global_indexes=properties.get("GlobalSecondaryIndexes"),
+        indexes=properties.get("LocalSecondaryIndexes"),
+        streams=None,
+        billing_mode="PAY_PER_REQUEST",
+        sse_specification=None,
+        tags=properties.get("Tags") or [],
+        deletion_protection_enabled=properties.get("DeletionProtectionEnabled", False),
+        warm_throughput=None,
+    )
+    if (ttl := properties.get("TimeToLiveSpecification")) and ttl.get("Enabled", True):
+        table.ttl = {"TimeToLiveStatus": "ENABLED", "AttributeName": ttl["AttributeName"]}
+    return table
