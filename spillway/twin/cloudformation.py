@@ -309,13 +309,15 @@ def problems(stack: StackArtifact) -> list[str]:
 def _unknown(path: str, value: Any, allowed: frozenset[str]) -> list[str]:
     if path in allowed:
         return []
+    if not any(name.startswith(f"{path}.") for name in allowed):
+        return [path]
     if isinstance(value, list):
         return sorted({bad for inner in value for bad in _unknown(path, inner, allowed)})
-    if isinstance(value, Mapping) and any(name.startswith(f"{path}.") for name in allowed):
-        return [
-            bad for key, inner in value.items() for bad in _unknown(f"{path}.{key}", inner, allowed)
-        ]
-    return [path]
+    if not isinstance(value, Mapping):
+        return [path]
+    return [
+        bad for key, inner in value.items() for bad in _unknown(f"{path}.{key}", inner, allowed)
+    ]
 
 
 def check_code(stacks: list[StackArtifact]) -> None:

@@ -44,5 +44,5 @@ and logical id.
 """
 
 
-class UnsupportedError(NotImplementedError):
+class UnsupportedError(RuntimeError):
     """A template asks for what the twin cannot run; the message names type, property and place."""
