@@ -16,8 +16,9 @@ from stacks.lifetime import LOG_RETENTION, removal
 STAGE = "api"
 AUTHORIZED_S = 60
 
+SUBMISSION = ("POST", "/v1/jobs")
 ROUTES = (
-    ("POST", "/v1/jobs"),
+    SUBMISSION,
     ("GET", "/v1/jobs"),
     ("GET", "/v1/jobs/{id}"),
     ("DELETE", "/v1/jobs/{id}"),
@@ -140,16 +141,13 @@ class Api(Construct):
         return api
 
     def _answer(self, kind: str, status: int | None, type_: str, code: str, message: str) -> None:
-        apigateway.CfnGatewayResponse(
-            self,
+        """One answer of API Gateway itself; part of what a deployment of the API takes along."""
+        self.rest_api.add_gateway_response(
             kind.title().replace("_", ""),
-            rest_api_id=self.rest_api.rest_api_id,
-            response_type=kind,
+            type=apigateway.ResponseType.of(kind),
             status_code=None if status is None else str(status),
-            response_templates={"application/json": error_body(type_, code, message)},
-            response_parameters=(
-                {"gatewayresponse.header.Retry-After": "'1'"} if kind == "THROTTLED" else None
-            ),
+            templates={"application/json": error_body(type_, code, message)},
+            response_headers={"Retry-After": "'1'"} if kind == "THROTTLED" else None,
         )
 
     def _routes(self, submit: lambda_.IFunction, authorize: lambda_.IFunction) -> None:
@@ -159,16 +157,19 @@ class Api(Construct):
             handler=authorize,
             results_cache_ttl=Duration.seconds(AUTHORIZED_S),
         )
-        integration = apigateway.LambdaIntegration(
-            submit, scope_permission_to_method=False
+        integration = apigateway.LambdaIntegration(submit, scope_permission_to_method=False)
+        validator = self.rest_api.add_request_validator(
+            "Validator", validate_request_body=True, validate_request_parameters=True
         )
-        validation = self._validation()
+        models = {"application/json": self._json_object()}
         for verb, path in ROUTES:
+            with_job = (verb, path) == SUBMISSION
             method = self.rest_api.root.resource_for_path(path).add_method(
                 verb,
                 integration,
                 authorizer=authorizer,
-                **(validation if verb == "POST" and path == "/v1/jobs" else {}),
+                request_validator=validator if with_job else None,
+                request_models=models if with_job else None,
             )
             acknowledge(
                 method,
@@ -181,27 +182,14 @@ class Api(Construct):
             acknowledge(method, "AwsSolutions-APIG4", why)
             acknowledge(method, "AwsSolutions-COG4", why)
 
-    def _validation(self) -> dict[str, object]:
-        """Refuse what is no JSON object; the function names the field that is wrong in one."""
-        return {
-            "request_validator": apigateway.RequestValidator(
-                self,
-                "Validator",
-                rest_api=self.rest_api,
-                validate_request_body=True,
-                validate_request_parameters=True,
+    def _json_object(self) -> apigateway.Model:
+        """All that is checked before the function, which can name the field that is wrong."""
+        return self.rest_api.add_model(
+            "JobRequest",
+            content_type="application/json",
+            schema=apigateway.JsonSchema(
+                schema=apigateway.JsonSchemaVersion.DRAFT4,
+                title="JobRequest",
+                type=apigateway.JsonSchemaType.OBJECT,
             ),
-            "request_models": {
-                "application/json": apigateway.Model(
-                    self,
-                    "JobRequest",
-                    rest_api=self.rest_api,
-                    content_type="application/json",
-                    schema=apigateway.JsonSchema(
-                        schema=apigateway.JsonSchemaVersion.DRAFT4,
-                        title="JobRequest",
-                        type=apigateway.JsonSchemaType.OBJECT,
-                    ),
-                )
-            },
-        }
+        )

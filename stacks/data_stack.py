@@ -43,9 +43,7 @@ class DataStack(Stack):
                 _keys_only("listing", partition="tenant_day"),
             ],
             replicas=_replicas(deployment),
-            multi_region_consistency=(
-                dynamodb.MultiRegionConsistency.STRONG if several else None
-            ),
+            multi_region_consistency=(dynamodb.MultiRegionConsistency.STRONG if several else None),
             witness_region=deployment.witness,
             point_in_time_recovery_specification=POINT_IN_TIME,
             removal_policy=removal(retain=deployment.retain),

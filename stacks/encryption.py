@@ -26,9 +26,7 @@ def own_key(
         removal_policy=removal(retain=deployment.retain),
     )
     # The alias is how other stacks name the key: deterministic, so nothing is imported.
-    kms.CfnAlias(
-        scope, f"{construct_id}Alias", alias_name=alias, target_key_id=key.key_arn
-    )
+    kms.CfnAlias(scope, f"{construct_id}Alias", alias_name=alias, target_key_id=key.key_arn)
     return key
 
 

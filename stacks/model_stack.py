@@ -1,18 +1,16 @@
 """One model in one region: its queues, and an endpoint for each of its versions."""
 
-from aws_cdk import Duration, Environment, Stack
+from aws_cdk import Environment, Stack
 from aws_cdk import aws_applicationautoscaling as autoscaling
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sagemaker as sagemaker
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from config.schema import TIERS, Deployment, Version
 from stacks.encryption import alias_arn
-from stacks.messages_construct import DEAD_LETTERS_KEPT, KEPT, queue_encryption
 from stacks.model_permissions import model_grants
+from stacks.queues import queue_with_dead_letters
 from stacks.roles import role_of
 
 VARIANT = "live"
@@ -56,23 +54,14 @@ class ModelStack(Stack):
         if self._deployment.encryption == "customer-managed":
             key = kms.Alias.from_alias_name(self, "Key", self._deployment.names.key_alias)
         for tier in TIERS:
-            dead = sqs.Queue(
-                self,
-                f"{tier.capitalize()}Dead",
-                queue_name=self._deployment.names.tier_dead_letters(self._name, tier),
-                retention_period=DEAD_LETTERS_KEPT,
-                enforce_ssl=True,
-                **queue_encryption(key),
-            )
-            sqs.Queue(
+            queue_with_dead_letters(
                 self,
                 tier.capitalize(),
-                queue_name=self._deployment.names.tier_queue(self._name, tier),
-                visibility_timeout=Duration.seconds(VISIBILITY_S),
-                retention_period=KEPT,
-                dead_letter_queue=sqs.DeadLetterQueue(queue=dead, max_receive_count=RECEIVES_MAX),
-                enforce_ssl=True,
-                **queue_encryption(key),
+                name=self._deployment.names.tier_queue(self._name, tier),
+                dead_letters_name=self._deployment.names.tier_dead_letters(self._name, tier),
+                key=key,
+                visibility_s=VISIBILITY_S,
+                receives_max=RECEIVES_MAX,
             )
 
     def _endpoint(self, name: str, role: iam.Role) -> None:
@@ -80,13 +69,6 @@ class ModelStack(Stack):
         within = Construct(self, f"Version-{name}")
         version = self._model.versions[name]
         endpoint_name = self._deployment.names.endpoint(self._name, name)
-        log = logs.CfnLogGroup(
-            within,
-            "Log",
-            log_group_name=f"/aws/sagemaker/Endpoints/{endpoint_name}",
-            retention_in_days=self._deployment.log_retention_days,
-            kms_key_id=self._key_arn(),
-        )
         model = sagemaker.CfnModel(
             within,
             "Model",
@@ -103,8 +85,6 @@ class ModelStack(Stack):
             # An update keeps the instances that scaling asked for.
             retain_all_variant_properties=True,
         )
-        # Before the endpoint, or SageMaker makes a log group that is kept for ever.
-        endpoint.add_resource_dependency(log)
         wanted = self._model.state == "live" and name == self._model.wanted
         fleet = autoscaling.CfnScalableTarget(
             within,

@@ -8,6 +8,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -17,8 +18,8 @@ from stacks.api_construct import Api
 from stacks.buckets import private_bucket, replicate
 from stacks.encryption import let_services_use, own_key
 from stacks.firewall_construct import Firewall
-from stacks.functions_construct import Functions
-from stacks.lifetime import removal
+from stacks.functions_construct import Functions, settings
+from stacks.lifetime import LOG_RETENTION, removal
 from stacks.messages_construct import Messages
 
 
@@ -56,7 +57,14 @@ class RegionStack(Stack):
             let_services_use(key, deployment=deployment, region=region)
         self._gate(deployment, key)
         self._payloads(deployment, region, key)
-        messages = Messages(self, "Messages", deployment=deployment, key=key)
+        self._endpoint_logs(deployment, key)
+        messages = Messages(
+            self,
+            "Messages",
+            deployment=deployment,
+            key=key,
+            timeouts_s={name: setting.timeout_s for name, setting in settings(deployment).items()},
+        )
         functions = Functions(
             self,
             "Functions",
@@ -80,9 +88,7 @@ class RegionStack(Stack):
             authorize=functions["authorize"],
             key=key,
         ).rest_api
-        Firewall(
-            self, "Firewall", deployment=deployment, stage_arn=api.deployment_stage.stage_arn
-        )
+        Firewall(self, "Firewall", deployment=deployment, stage_arn=api.deployment_stage.stage_arn)
         CfnOutput(self, "Url", value=api.url, description="Where clients send their jobs.")
 
     def _gate(self, deployment: Deployment, key: kms.IKey | None) -> None:
@@ -112,9 +118,26 @@ class RegionStack(Stack):
         prefixes = ("uploads/", "results/") if deployment.replicate_results else ("uploads/",)
         replicate(bucket, deployment=deployment, region=region, prefixes=prefixes)
 
-    def _feed(
-        self, function: lambda_.Function, queue: sqs.Queue, *, batch: int, most: int
-    ) -> None:
+    def _endpoint_logs(self, deployment: Deployment, key: kms.IKey | None) -> None:
+        """What the containers of models print, kept here before their endpoints exist.
+
+        SageMaker would make a log group that is kept for ever; and a log group knows a key by
+        its id alone, which only this stack has. They go with their version, so that the same
+        version can come back.
+        """
+        for model_name, model in deployment.models.items():
+            for version in model.versions if model.state != "off" else ():
+                endpoint = deployment.names.endpoint(model_name, version)
+                logs.LogGroup(
+                    self,
+                    f"Log-{model_name}-{version}",
+                    log_group_name=f"/aws/sagemaker/Endpoints/{endpoint}",
+                    retention=LOG_RETENTION[deployment.log_retention_days],
+                    encryption_key=key,
+                    removal_policy=removal(retain=False),
+                )
+
+    def _feed(self, function: lambda_.Function, queue: sqs.Queue, *, batch: int, most: int) -> None:
         """Let a queue drive a function.
 
         The mapping never runs more executions than are reserved: throttled messages would
