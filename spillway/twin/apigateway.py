@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import re
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ THROTTLE_RATE_PER_S: Final = 10_000.0
 THROTTLE_BURST: Final = 5_000.0
 AUTHORIZER_TTL_SECONDS_DEFAULT: Final = 300
 CACHED_POLICIES_MAX: Final = 10_000
+LOG_LINES_MAX: Final = 100_000
 
 # Gateway responses: type -> status and message ("Gateway response types for API Gateway").
 RESPONSES: Final[Mapping[str, tuple[int, str]]] = {
@@ -51,6 +53,7 @@ RESPONSES: Final[Mapping[str, tuple[int, str]]] = {
     "LAMBDA_ERROR": (502, "Internal server error"),
     "LAMBDA_REFUSED": (500, "Internal server error"),
 }
+UNTYPED: Final = ("LAMBDA_ERROR", "LAMBDA_REFUSED")
 # Response headers of a function that a REST API renames ("Amazon API Gateway important notes").
 REMAPPED: Final = frozenset(
     {"authorization", "connection", "content-length", "date", "host", "server", "www-authenticate"}
@@ -158,6 +161,7 @@ class _Stage:
     name: str
     api: _Api
     variables: Mapping[str, str] | None
+    log_format: str
     rate_per_s: float
     burst: float
     tokens: float
@@ -171,11 +175,19 @@ class ApiGateway:
     Args:
         scheduler: Clock, and the tasks in which functions run.
         functions: Runs integrations and authorizers.
+
+    Attributes:
+        requests: Requests by region, as they are billed.
+        logs: The latest lines of the stages' access logs, in their format.
+        log_bytes: Bytes of access logs by region.
     """
 
     def __init__(self, scheduler: Scheduler, functions: Functions) -> None:
         self._scheduler = scheduler
         self._functions = functions
+        self.requests: Counter[str] = Counter()
+        self.logs: deque[str] = deque(maxlen=LOG_LINES_MAX)
+        self.log_bytes: Counter[str] = Counter()
         self._apis: dict[str, _Api] = {}
         self._stages: dict[tuple[str, str], _Stage] = {}
 
@@ -269,6 +281,9 @@ class ApiGateway:
         return replace(resource, physical_id=name)
 
     def _make_gatewayresponse(self, resource: Resource, identity: str) -> None:
+        for value in (resource.properties.get("ResponseParameters") or {}).values():
+            if not value.startswith("'"):
+                raise UnsupportedError("ResponseParameters: only fixed values in '...' run")
         self._api(resource).responses[resource.properties["ResponseType"]] = resource.properties
 
     def _make_deployment(self, resource: Resource, identity: str) -> Resource:
@@ -295,6 +310,7 @@ class ApiGateway:
             name=name,
             api=api.deployments[resource.properties["DeploymentId"]],
             variables=resource.properties.get("Variables"),
+            log_format=(resource.properties.get("AccessLogSetting") or {}).get("Format", ""),
             rate_per_s=rate_per_s,
             burst=burst,
             tokens=burst,
@@ -322,26 +338,36 @@ class ApiGateway:
         stages = [s for (at, id_), s in self._stages.items() if at == region and api in (None, id_)]
         if len(stages) != 1:
             raise LookupError(f"{region} has {len(stages)} API stages; name one of its APIs")
-        request_id = _uuid(self._scheduler)
+        stage, began_s = stages[0], self._scheduler.now()
+        known = _context(stage, request, _uuid(self._scheduler), began_s)
+        self.requests[region] += 1
         try:
-            response = self._serve(stages[0], request, request_id)
+            response = self._serve(stage, request, known)
         except _RefusalError as refusal:
-            response = _refused(stages[0].api, request, request_id, refusal)
+            response = _refused(stage.api, refusal, known)
+        known["status"] = str(response.status)
+        known["responseLength"] = str(len(response.body))
+        known["responseLatency"] = str(round((self._scheduler.now() - began_s) * 1000))
+        if stage.log_format:
+            line = _filled(stage.log_format, known, missing="-")
+            self.logs.append(line)
+            self.log_bytes[region] += len(line)
         return response
 
-    def _serve(self, stage: _Stage, request: HttpRequest, request_id: str) -> HttpResponse:
-        api = stage.api
+    def _serve(self, stage: _Stage, request: HttpRequest, known: dict[str, str]) -> HttpResponse:
         if len(request.body) > BODY_BYTES_MAX:
             raise _RefusalError("REQUEST_TOO_LARGE")
-        method, parameters = _route(api, request)
+        method, parameters = _route(stage.api, request)
+        known["resourcePath"] = method.template
         self._throttle(stage)
         identity = self._authorize(stage, method, request)
-        _validate(api, method, request)
-        event = _event(
-            stage, method, request, request_id, parameters, identity, self._scheduler.now()
-        )
+        known.update({f"authorizer.{name}": str(value) for name, value in (identity or {}).items()})
+        _validate(stage.api, method, request)
+        event = _event(stage, method, request, known, parameters, identity)
+        began_s = self._scheduler.now()
         answer = self._invoke(method.function, event, timeout_s=method.timeout_s)
-        return _mapped(api, request, request_id, answer)
+        known["integrationLatency"] = str(round((self._scheduler.now() - began_s) * 1000))
+        return _mapped(stage.api, request, known["requestId"], answer)
 
     def _throttle(self, stage: _Stage) -> None:
         """Take a token from the stage's bucket."""
@@ -543,44 +569,53 @@ def _is_binary(api: _Api, content_type: str | None) -> bool:
     return "*/*" in types or (content_type or "").partition(";")[0].strip() in types
 
 
-def _event(
-    stage: _Stage,
-    method: _Method,
-    request: HttpRequest,
-    request_id: str,
-    parameters: Mapping[str, str],
-    identity: Mapping[str, Any] | None,
-    now_s: float,
-) -> dict[str, Any]:
-    """Write the event of a Lambda proxy integration (payload format 1.0)."""
-    api = stage.api
-    host = request.header("Host") or f"{api.id}.execute-api.{api.region}.amazonaws.com"
-    headers = _multi(
-        (*request.headers, ("X-Forwarded-For", request.source_ip), ("X-Forwarded-Proto", "https"))
-    )
-    query = _multi(parse_qsl(request.query, keep_blank_values=True))
-    encoded = _is_binary(api, request.header("Content-Type"))
-    body = base64.b64encode(request.body) if encoded else request.body
-    context: dict[str, Any] = {
-        "accountId": api.account,
-        "apiId": api.id,
+def _context(stage: _Stage, request: HttpRequest, request_id: str, now_s: float) -> dict[str, str]:
+    """Name what every request has, as `$context` variables of templates and access logs."""
+    host = request.header("Host") or f"{stage.api.id}.execute-api.{stage.api.region}.amazonaws.com"
+    return {
+        "accountId": stage.api.account,
+        "apiId": stage.api.id,
         "domainName": host,
         "domainPrefix": host.partition(".")[0],
         "extendedRequestId": request_id,
         "httpMethod": request.method,
-        "identity": {
-            "sourceIp": request.source_ip,
-            "userAgent": request.header("User-Agent"),
-        },
+        "identity.sourceIp": request.source_ip,
         # With a base in front, the path is what the client asked for, as with a custom domain.
         "path": f"{request.base}{request.path}",
         "protocol": "HTTP/1.1",
         "requestId": request_id,
         "requestTime": datetime.fromtimestamp(now_s, tz=UTC).strftime("%d/%b/%Y:%H:%M:%S +0000"),
-        "requestTimeEpoch": int(now_s * 1000),
-        "resourceId": method.resource_id,
-        "resourcePath": method.template,
+        "requestTimeEpoch": str(int(now_s * 1000)),
         "stage": stage.name,
+    }
+
+
+def _filled(template: str, known: Mapping[str, str], *, missing: str) -> str:
+    return re.sub(
+        r"\$context\.(\w+(?:\.\w+)*)", lambda found: known.get(found[1], missing), template
+    )
+
+
+def _event(
+    stage: _Stage,
+    method: _Method,
+    request: HttpRequest,
+    known: Mapping[str, str],
+    parameters: Mapping[str, str],
+    identity: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Write the event of a Lambda proxy integration (payload format 1.0)."""
+    headers = _multi(
+        (*request.headers, ("X-Forwarded-For", request.source_ip), ("X-Forwarded-Proto", "https"))
+    )
+    query = _multi(parse_qsl(request.query, keep_blank_values=True))
+    encoded = _is_binary(stage.api, request.header("Content-Type"))
+    body = base64.b64encode(request.body) if encoded else request.body
+    context: dict[str, Any] = {
+        **{name: value for name, value in known.items() if "." not in name},
+        "identity": {"sourceIp": request.source_ip, "userAgent": request.header("User-Agent")},
+        "requestTimeEpoch": int(known["requestTimeEpoch"]),
+        "resourceId": method.resource_id,
     }
     if identity is not None:
         context["authorizer"] = dict(identity)
@@ -629,38 +664,25 @@ def _mapped(api: _Api, request: HttpRequest, request_id: str, answer: Any) -> Ht
     )
 
 
-def _refused(
-    api: _Api, request: HttpRequest, request_id: str, refusal: _RefusalError
-) -> HttpResponse:
+def _refused(api: _Api, refusal: _RefusalError, known: dict[str, str]) -> HttpResponse:
     """Write API Gateway's own answer, by the API's gateway response where it has one."""
     default = "DEFAULT_4XX" if refusal.status < 500 else "DEFAULT_5XX"  # noqa: PLR2004 HTTP's own
     custom = api.responses.get(refusal.kind) or api.responses.get(default) or {}
-    known = {
-        "error.message": refusal.message,
-        "error.messageString": json.dumps(refusal.message),
-        "error.responseType": default if refusal.kind.startswith("LAMBDA_") else refusal.kind,
-        "error.validationErrorString": refusal.detail,
-        "requestId": request_id,
-        "extendedRequestId": request_id,
-        "httpMethod": request.method,
-        "path": f"{request.base}{request.path}",
-        "identity.sourceIp": request.source_ip,
-    }
+    known["error.message"] = refusal.message
+    known["error.messageString"] = json.dumps(refusal.message)
+    known["error.responseType"] = default if refusal.kind in UNTYPED else refusal.kind
+    known["error.validationErrorString"] = refusal.detail
     templates = custom.get("ResponseTemplates") or {
         "application/json": '{"message":$context.error.messageString}'
     }
-    content_type = next(iter(templates))
-    body = re.sub(
-        r"\$context\.(\w+(?:\.\w+)*)",
-        lambda found: known.get(found[1], ""),
-        templates[content_type],
-    )
-    headers = [("Content-Type", content_type), ("x-amzn-RequestId", request_id)]
+    content_type, template = next(iter(templates.items()))
+    headers = [("Content-Type", content_type), ("x-amzn-RequestId", known["requestId"])]
     for place, value in (custom.get("ResponseParameters") or {}).items():
-        if value.startswith("'"):
-            headers.append((place.removeprefix("gatewayresponse.header."), value.strip("'")))
+        headers.append((place.removeprefix("gatewayresponse.header."), value.strip("'")))
     return HttpResponse(
-        status=int(custom.get("StatusCode") or refusal.status), headers=headers, body=body.encode()
+        status=int(custom.get("StatusCode") or refusal.status),
+        headers=headers,
+        body=_filled(template, known, missing="").encode(),
     )
 
 

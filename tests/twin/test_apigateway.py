@@ -620,6 +620,29 @@ def test_required_parameters_are_looked_for(validated: Api) -> None:
     assert ("Content-Type", "text/plain") in response.headers
 
 
+def test_access_logs_have_the_stages_format(guarded: Api) -> None:
+    """Log bytes are a part of the price of a job, and a test reads them for payloads.
+
+    Developer Guide, "Variables for access logging": a variable without a value is a dash.
+    """
+    guarded.functions.handlers["authorize"] = lambda event: policy("*", tenant="acme")
+    guarded.deploy(
+        AccessLogSetting={
+            "Format": "$context.httpMethod $context.resourcePath $context.status "
+            "$context.authorizer.tenant $context.error.responseType $context.responseLength"
+        }
+    )
+    length = len(guarded.ask("GET", "/v1", headers=KEY).body)
+    guarded.ask("GET", "/v1")
+    lines = list(guarded.gateway.logs)
+    assert lines == [
+        f"GET /v1 200 acme - {length}",
+        "GET /v1 401 - UNAUTHORIZED 26",
+    ]
+    assert guarded.gateway.log_bytes[REGION] == sum(map(len, lines))
+    assert guarded.gateway.requests[REGION] == 2
+
+
 def test_what_cannot_run_is_named(api: Api) -> None:
     """A template that would do something else here than on AWS must not deploy quietly."""
     with pytest.raises(UnsupportedError, match="AWS_PROXY"):
