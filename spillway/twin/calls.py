@@ -297,6 +297,28 @@ class Hook:
         self.rules.append(fault)
         return fault
 
+    def note(self, caller: Caller, service: str, operation: str, params: Mapping[str, Any]) -> None:
+        """Log a call that a service of the twin makes by itself, such as a poller's receive."""
+        now_s = self.scheduler.now()
+        caller.calls += 1
+        call = Call(
+            at_s=now_s,
+            region=caller.region,
+            function=caller.function,
+            execution=caller.execution,
+            caller_region=caller.region,
+            service=service,
+            operation=operation,
+            params=params,
+            number=caller.calls,
+            request_bytes=0,
+            status=200,
+            ended_s=now_s,
+        )
+        self.log.add(call)
+        for observer in self.log.observers:
+            observer(call)
+
     # -- clients -----------------------------------------------------------------------------
 
     def client(self, caller: Caller, service: str, region: str, config: Config | None) -> Any:

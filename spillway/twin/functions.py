@@ -270,7 +270,7 @@ class Functions:
         """Deploy a function, or its settings for asynchronous events, from a template."""
         properties = resource.properties
         if resource.type == "AWS::Lambda::EventInvokeConfig":
-            key = (resource.region, _name(properties["FunctionName"]))
+            key = (resource.region, function_name(properties["FunctionName"]))
             self.deploy(
                 replace(
                     self.definition(*key),
@@ -570,13 +570,13 @@ class Functions:
 
         def invoke(
             backend: LambdaBackend,
-            function_name: str,
+            reference: str,
             qualifier: str | None,
             body: Any,
             headers: Mapping[str, str],
             response_headers: dict[str, str],
         ) -> bytes:
-            region, name = backend.region_name, _name(function_name)
+            region, name = backend.region_name, function_name(reference)
             kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
             try:
                 if kind == "Event":
@@ -637,7 +637,7 @@ def _load(definition: FunctionDefinition) -> Any:
     return code
 
 
-def _name(reference: str) -> str:
+def function_name(reference: str) -> str:
     """The name in a name, an ARN or a partial ARN."""
     parts = reference.split(":")
     return parts[parts.index("function") + 1] if "function" in parts else parts[0]
