@@ -41,8 +41,9 @@ Handler = Callable[[Any, Any], Any]
 class Session(Protocol):
     """What we need of `boto3.Session`."""
 
-    def client(self, service_name: str, **options: Any) -> Any:
-        """Make a client of a service."""
+    @property
+    def client(self) -> Callable[..., Any]:
+        """Makes a client of a service."""
 
 
 class Execution:

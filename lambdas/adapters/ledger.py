@@ -4,9 +4,9 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lambdas.domain.job import FORMAT, LIVE, TRANSITIONS, Job, Status, Transition
+from lambdas.domain.job import FORMAT, TRANSITIONS, Job, Status, Transition
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -15,6 +15,41 @@ _ATTRIBUTES = {field.name: field for field in fields(Job)}
 _OPTIONAL = {name for name in _ATTRIBUTES if name not in {"id", "status"}}
 BATCH_GET_MAX = 100
 """Items in one BatchGetItem (DynamoDB API reference)."""
+
+
+class Claim(Protocol):
+    """What guards a transition: which attempt of which job, owned by whom."""
+
+    @property
+    def id(self) -> str:
+        """The job."""
+
+    @property
+    def owner(self) -> str:
+        """The region that should hold it."""
+
+    @property
+    def attempt(self) -> int:
+        """The attempt that should be current."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A claim by someone who has not read the job."""
+
+    id: str
+    owner: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveJob:
+    """An unfinished job as the index of live jobs shows it."""
+
+    id: str
+    tenant: str
+    tier: str
+    created_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +85,7 @@ class Ledger:
         wanted = list(dict.fromkeys(job_ids))
         found: dict[str, Job] = {}
         for start in range(0, len(wanted), BATCH_GET_MAX):
-            keys = [_key(job_id) for job_id in wanted[start : start + BATCH_GET_MAX]]
+            keys: Any = [_key(job_id) for job_id in wanted[start : start + BATCH_GET_MAX]]
             for _ in range(5):  # unprocessed keys come back under throttling
                 reply = self.client.batch_get_item(
                     RequestItems={self.table: {"Keys": keys, "ConsistentRead": True}}
@@ -58,7 +93,8 @@ class Ledger:
                 for item in reply["Responses"].get(self.table, []):
                     job = _job(item)
                     found[job.id] = job
-                keys = reply.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])  # type: ignore[assignment]
+                unprocessed: Any = reply.get("UnprocessedKeys", {})
+                keys = unprocessed.get(self.table, {}).get("Keys", [])
                 if not keys:
                     break
         return found
@@ -96,7 +132,7 @@ class Ledger:
             return None if existing.token == token else existing
         return None
 
-    def apply(self, job: Job, name: str, *, now_ms: int, **values: Any) -> Outcome:
+    def apply(self, job: Claim, name: str, *, now_ms: int, **values: Any) -> Outcome:
         """Make a transition of `TRANSITIONS`, guarded by status, owner and attempt.
 
         Args:
@@ -117,7 +153,7 @@ class Ledger:
         try:
             reply = self.client.update_item(TableName=self.table, **request)
         except self.client.exceptions.ConditionalCheckFailedException as refusal:
-            item = refusal.response.get("Item")  # type: ignore[attr-defined]
+            item: Any = refusal.response.get("Item")
             if not item:
                 return Outcome(won=False, job=None)
             current = _job(item)
@@ -164,7 +200,7 @@ class Ledger:
         except self.client.exceptions.ConditionalCheckFailedException:
             return
 
-    def list(
+    def jobs_of(
         self, tenant: str, day: str, *, limit: int, before_ms: int | None = None
     ) -> list[tuple[str, int]]:
         """A tenant's jobs accepted on a day, newest first.
@@ -193,8 +229,11 @@ class Ledger:
         )
         return [(_id(item), int(item["created_ms"]["N"])) for item in reply["Items"]]
 
-    def live(self, owner: str, model: str, *, pages_max: int = 50) -> Iterator[list[str]]:
-        """Ids of unfinished jobs of a region and model, oldest first, a page at a time."""
+    def live(self, owner: str, model: str, *, pages_max: int = 50) -> Iterator[list[LiveJob]]:
+        """Unfinished jobs of a region and model, oldest first, a page at a time.
+
+        The index follows the table within about a second; read a job before acting on it.
+        """
         start: dict[str, Any] = {}
         for _ in range(pages_max):
             reply = self.client.query(
@@ -206,7 +245,15 @@ class Ledger:
                 **start,
             )
             if reply["Items"]:
-                yield [_id(item) for item in reply["Items"]]
+                yield [
+                    LiveJob(
+                        _id(item),
+                        str(item["tenant"]["S"]),
+                        str(item["tier"]["S"]),
+                        int(item["created_ms"]["N"]),
+                    )
+                    for item in reply["Items"]
+                ]
             if "LastEvaluatedKey" not in reply:
                 return
             start = {"ExclusiveStartKey": reply["LastEvaluatedKey"]}
@@ -253,7 +300,7 @@ def _id(item: Mapping[str, Any]) -> str:
 
 
 def _update(
-    job: Job, row: Transition, values: Mapping[str, Any], token: str, now_ms: int
+    job: Claim, row: Transition, values: Mapping[str, Any], token: str, now_ms: int
 ) -> dict[str, Any]:
     names = {"#status": "status", "#token": "token"}
     bound: dict[str, Any] = {":target": {"S": row.target}, ":token": {"S": token}}
@@ -282,7 +329,7 @@ def _update(
 
 
 def _guard(
-    job: Job, row: Transition, names: dict[str, str], bound: dict[str, Any], now_ms: int
+    job: Claim, row: Transition, names: dict[str, str], bound: dict[str, Any], now_ms: int
 ) -> str:
     sources = sorted(row.sources)
     bound.update({f":from{number}": {"S": source} for number, source in enumerate(sources)})
@@ -330,6 +377,3 @@ def _decode(value: Mapping[str, Any]) -> Any:
 def _job(item: Mapping[str, Any]) -> Job:
     values = {name: _decode(item[name]) for name in _OPTIONAL if name in item}
     return Job(id=_id(item), status=Status(item["status"]["S"]), **values)
-
-
-__all__ = ["LIVE", "Ledger", "Outcome", "live_key"]

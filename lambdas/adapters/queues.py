@@ -71,7 +71,7 @@ class Queues:
             QueueUrl=self.url(model, tier),
             MessageBody=json.dumps({"format": FORMAT, "job": job_id, "attempt": attempt}),
             MessageGroupId=tenant,
-            **({"DelaySeconds": min(DELAY_S_MAX, round(delay_s))} if delay_s else {}),
+            DelaySeconds=min(DELAY_S_MAX, round(delay_s)),
         )
 
     def receive(
@@ -85,7 +85,7 @@ class Queues:
             VisibilityTimeout=120,
             MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
         )
-        return [_ticket(message, tier) for message in reply.get("Messages", [])]  # type: ignore[arg-type]
+        return [_ticket(message, tier) for message in reply.get("Messages", [])]
 
     def delete(
         self, model: str, tier: str, tickets: Sequence[Ticket], *, dead: bool = False

@@ -24,31 +24,31 @@ class Pull:
     at_most: int
 
 
-def plan(free: int, tiers: Sequence[Tier], credits: Mapping[str, float]) -> list[Pull]:
+def plan(free: int, tiers: Sequence[Tier], owed: Mapping[str, float]) -> list[Pull]:
     """The order in which to ask the tiers for jobs.
 
     Args:
         free: Slots to fill.
         tiers: Most urgent first.
-        credits: Starts owed by tier; absent means none.
+        owed: Starts owed by tier; absent means none.
 
     Returns:
         Pulls to make in order until the slots are full: first what tiers are owed, then every
         tier by urgency, since a tier may have less than it is asked for.
     """
-    owed: list[Pull] = []
+    first: list[Pull] = []
     left = free
-    for tier in sorted(tiers, key=lambda each: -credits.get(each.name, 0.0)):
-        due = min(left, int(min(CREDIT_MAX, credits.get(tier.name, 0.0)) + _ROUNDING))
+    for tier in sorted(tiers, key=lambda each: -owed.get(each.name, 0.0)):
+        due = min(left, int(min(CREDIT_MAX, owed.get(tier.name, 0.0)) + _ROUNDING))
         if due > 0 and tier.share_min > 0:
-            owed.append(Pull(tier.name, due))
+            first.append(Pull(tier.name, due))
             left -= due
-    return owed + [Pull(tier.name, free) for tier in tiers]
+    return first + [Pull(tier.name, free) for tier in tiers]
 
 
 def settle(
     tiers: Sequence[Tier],
-    credits: Mapping[str, float],
+    owed: Mapping[str, float],
     started: Mapping[str, int],
     empty: Collection[str],
 ) -> dict[str, float]:
@@ -56,7 +56,7 @@ def settle(
 
     Args:
         tiers: Most urgent first.
-        credits: As before the round.
+        owed: As before the round.
         started: Starts by tier in the round.
         empty: Tiers that had less than they were asked for: they save nothing up.
 
@@ -66,7 +66,7 @@ def settle(
     total = sum(started.values())
     changes = {}
     for tier in tiers:
-        before = credits.get(tier.name, 0.0)
+        before = owed.get(tier.name, 0.0)
         after = 0.0
         if tier.name not in empty:
             earned = before + tier.share_min * total - started.get(tier.name, 0)

@@ -13,6 +13,10 @@ FORMAT = 1
 """Format of items and messages. Readers ignore unknown fields and still read earlier formats."""
 
 
+ENTROPY_BYTES_MIN = 16
+"""128 bits: two jobs without idempotency keys never meet."""
+
+
 class Status(StrEnum):
     """Where a job stands."""
 
@@ -85,6 +89,7 @@ class Job:
         input_key: Otherwise the object's key in the home region's bucket and one other.
         metadata: The client's own JSON, kept as it came.
         trace_id: The trace that the request belonged to.
+        webhook: Where the client wants to hear of the job's end.
         started_ms: When the current attempt was handed over.
         lease_ms: When the current attempt is given up.
         version: Which version serves the current attempt.
@@ -113,6 +118,7 @@ class Job:
     input_key: str | None = None
     metadata: str | None = None
     trace_id: str | None = None
+    webhook: str | None = None
     started_ms: int | None = None
     lease_ms: int | None = None
     version: str | None = None
@@ -196,8 +202,10 @@ def job_id(tenant: str, idempotency_key: str | None, entropy: bytes) -> str:
         ValueError: Too little entropy for a job without a key.
     """
     if idempotency_key is None:
-        if len(entropy) < 16:
-            raise ValueError(f"16 random bytes are needed, {len(entropy)} were given")
+        if len(entropy) < ENTROPY_BYTES_MIN:
+            raise ValueError(
+                f"{ENTROPY_BYTES_MIN} random bytes are needed, {len(entropy)} were given"
+            )
         digest = hashlib.sha256(entropy).digest()
     else:
         digest = hashlib.sha256(f"{tenant}\0{idempotency_key}".encode()).digest()
