@@ -1,11 +1,13 @@
 """The configuration's schema: closed, range-checked, and read before any construct exists."""
 
-import re
+import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from lambdas.domain import policy as domain
 from lambdas.domain.names import Names
@@ -20,9 +22,50 @@ STRONG_SETS: tuple[frozenset[str], ...] = (
 )
 """Regions that one strongly consistent table may span (DynamoDB developer guide, MRSC)."""
 
-Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$", examples=["embedder"])]
-Region = Annotated[str, Field(pattern=r"^[a-z]{2}-[a-z]+-\d$", examples=["us-east-1"])]
-SecretArn = Annotated[str, Field(pattern=r"^arn:aws:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+$")]
+LOCAL_STORAGE = frozenset(
+    {"g4dn", "g5", "g6", "g6e", "gr6", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en"}
+)
+"""Instance families with disks of their own, to which SageMaker attaches no volume."""
+
+
+_WORDS: dict[str, str] = {}
+
+
+def _text(pattern: str, allowed: str, length_max: int = 2048) -> Any:
+    """A pattern, and what an error message says instead of it."""
+    _WORDS[pattern] = allowed
+    return Field(pattern=pattern, max_length=length_max, description=allowed)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+Slug = Annotated[
+    str,
+    _text(
+        r"^[a-z](-?[a-z0-9])*$",
+        "lower-case letters, digits and single hyphens, beginning with a letter, like embedder",
+        20,
+    ),
+]
+Region = Annotated[
+    str,
+    _text(
+        r"^(af|ap|ca|eu|il|me|mx|sa|us)-[a-z]+-\d$",
+        "a region of the aws partition, like us-east-1",
+    ),
+]
+EnvironmentName = Annotated[
+    str, _text(r"^[A-Z_][A-Z0-9_]*$", "upper-case letters, digits and underscores", 1024)
+]
+SecretArn = Annotated[
+    str,
+    _text(
+        r"^arn:aws:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+$",
+        "the ARN of a secret, arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME",
+    ),
+]
 
 
 class ConfigError(ValueError):
@@ -32,7 +75,14 @@ class ConfigError(ValueError):
 class Strict(BaseModel):
     """Frozen and closed: a typing error in a field name is an error, not a default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def problem(field: str, allowed: str, given: object = None) -> PydanticCustomError:
+    """An error in one field that only shows beside others."""
+    return PydanticCustomError(
+        "problem", "{allowed}", {"field": field, "allowed": allowed, "given": given}
+    )
 
 
 class Tier(Strict):
@@ -71,20 +121,29 @@ class Artifact(Strict):
     `{region}` in `s3` stands for the region: every region reads its own copy.
     """
 
-    s3: Annotated[str | None, Field(pattern=r"^s3://[a-z0-9.{}-]+/.+\.tar\.gz$")] = None
+    s3: Annotated[
+        str | None,
+        _text(r"^s3://[a-z0-9.{}-]+/.+\.tar\.gz$", "s3://BUCKET-WITH-{region}/.../NAME.tar.gz"),
+    ] = None
     directory: Annotated[str | None, Field(description="Packed and uploaded to `s3`.")] = None
-    hub: Annotated[str | None, Field(pattern=r"^[\w.-]+/[\w.-]+$")] = None
-    revision: Annotated[str | None, Field(pattern=r"^[0-9a-f]{7,40}$")] = None
+    hub: Annotated[str | None, _text(r"^[\w.-]+/[\w.-]+$", "OWNER/MODEL")] = None
+    revision: Annotated[
+        str | None, _text(r"^[0-9a-f]{7,40}$", "the hash of a commit, which never moves")
+    ] = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.hub is None) == (self.s3 is None):
-            raise ValueError("needs exactly one of s3 (with or without directory) or hub")
-        if (self.hub is None) != (self.revision is None):
-            raise ValueError("hub and revision belong together: an immutable version pins both")
+            raise problem("", "needs exactly one of s3 (with or without directory) or hub")
+        if self.hub is not None and self.revision is None:
+            raise problem("revision", "hub needs a revision: an immutable version pins both")
+        if self.hub is None and self.revision is not None:
+            raise problem("revision", "only hub has a revision", self.revision)
+        if self.hub is not None and self.directory is not None:
+            raise problem("directory", "goes with s3, where it is uploaded", self.directory)
         if self.s3 is not None and "{region}" not in self.s3:
-            raise ValueError(
-                "s3 must contain {region}: SageMaker reads artifacts of its own region"
+            raise problem(
+                "s3", "must contain {region}: SageMaker reads artifacts of its own region", self.s3
             )
         return self
 
@@ -98,14 +157,24 @@ class Version(Strict):
 
     image: Annotated[
         str,
-        Field(
-            pattern=r"^\d{12}\.dkr\.ecr\.\{region\}\.amazonaws\.com/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})$"
+        _text(
+            r"^\d{12}\.dkr\.ecr\.\{region\}\.amazonaws\.com/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})$",
+            "ACCOUNT.dkr.ecr.{region}.amazonaws.com/REPOSITORY:TAG (or @sha256:DIGEST)",
         ),
     ]
     artifact: Artifact
-    environment: dict[Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")], str] = {}
-    secrets: dict[Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")], SecretArn] = {}
-    instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$")]
+    environment: Annotated[
+        dict[EnvironmentName, Annotated[str, Field(max_length=1024)]], Field(max_length=80)
+    ] = {}
+    secrets: Annotated[
+        dict[EnvironmentName, SecretArn],
+        Field(
+            max_length=16, description="The container finds the ARN in NAME_SECRET_ARN and reads."
+        ),
+    ] = {}
+    instance_type: Annotated[
+        str, _text(r"^ml\.[a-z0-9]+\.[a-z0-9]+$", "a SageMaker instance type, like ml.g5.xlarge")
+    ]
     volume_gb: Annotated[int | None, Field(ge=1, le=512)] = None
     startup_timeout_s: Annotated[int, Field(ge=60, le=3600)] = 600
     inference_ami: str | None = None
@@ -114,6 +183,16 @@ class Version(Strict):
         Field(description="Serves this version on the twin; {python} is this interpreter."),
     ] = None
     service: Service = Service()
+
+    @model_validator(mode="after")
+    def _volume_attachable(self) -> Self:
+        if self.volume_gb is not None and self.instance_type.split(".")[1] in LOCAL_STORAGE:
+            raise problem(
+                "volume_gb",
+                f"{self.instance_type} has disks of its own; leave volume_gb out",
+                self.volume_gb,
+            )
+        return self
 
     def image_in(self, region: str) -> str:
         """The image's address in a region's own registry."""
@@ -148,9 +227,13 @@ class Model(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.wanted not in self.versions:
-            raise ValueError(f"wanted {self.wanted!r} is not one of {sorted(self.versions)}")
+            raise problem("wanted", f"must be one of {_listed(self.versions)}", self.wanted)
         if self.instances_min > self.instances_max:
-            raise ValueError("instances_min is above instances_max")
+            raise problem(
+                "instances_min",
+                f"must be at most instances_max, {self.instances_max}",
+                self.instances_min,
+            )
         return self
 
 
@@ -163,6 +246,16 @@ class Limits(Strict):
     wait_s_max: Annotated[int, Field(ge=1, le=25, description="API Gateway ends at 29 s.")] = 25
     tenant_rate_per_s: Annotated[float, Field(gt=0, le=10_000)] = 50
     tenant_in_flight_max: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+
+    @model_validator(mode="after")
+    def _default_within(self) -> Self:
+        if self.deadline_s_default > self.deadline_s_max:
+            raise problem(
+                "deadline_s_default",
+                f"must be at most deadline_s_max, {self.deadline_s_max}",
+                self.deadline_s_default,
+            )
+        return self
 
 
 class Concurrency(Strict):
@@ -178,8 +271,18 @@ class Concurrency(Strict):
 class Deployment(Strict):
     """One residency zone: regions that share one strongly consistent ledger."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,19}$")]
-    account: Annotated[str, Field(pattern=r"^\d{12}$")]
+    name: Annotated[
+        str,
+        _text(
+            r"^[a-z][a-z0-9]*-[a-z0-9]+$",
+            # With exactly one hyphen no deployment's name begins another's, and a permission on
+            # `spillway-dev-*` can never cover a neighbour in the same account.
+            "APPLICATION-STAGE in lower-case letters and digits, with one hyphen, at most 20 "
+            "characters, like spillway-dev",
+            20,
+        ),
+    ]
+    account: Annotated[str, _text(r"^\d{12}$", "twelve digits in quotes")]
     retain: Annotated[bool, Field(description="Keep tables and payloads when stacks go.")]
     regions: Annotated[tuple[Region, ...], Field(min_length=1, max_length=3)]
     witness: Region | None = None
@@ -189,7 +292,7 @@ class Deployment(Strict):
     ] = "customer-managed"
     log_retention_days: Literal[1, 3, 5, 7, 14, 30, 60, 90, 180, 365] = 30
     replicate_results: bool = False
-    requests_per_5_min_per_address: Annotated[int, Field(ge=100, le=2_000_000_000)] = 10_000
+    requests_per_5_min_per_address: Annotated[int, Field(ge=100, le=2_000_000_000)] = 100_000
     limits: Limits = Limits()
     concurrency: Concurrency = Concurrency()
     tiers: dict[TierName, Tier]
@@ -199,41 +302,66 @@ class Deployment(Strict):
     def _one_strong_set(self) -> Self:
         members = [*self.regions, *([self.witness] if self.witness else [])]
         if len(set(members)) != len(members):
-            raise ValueError("a region is listed twice")
-        shape = (len(self.regions), self.witness is not None)
-        if shape not in {(1, False), (3, False), (2, True)}:
-            raise ValueError(
-                "regions must be one region, three, or two and a witness: "
-                "that is what a strongly consistent table can span"
+            raise problem("regions", "a region is listed twice, or is also the witness", members)
+        if (len(self.regions), self.witness is not None) not in {(1, False), (3, False), (2, True)}:
+            raise problem(
+                "regions",
+                "must be one region, three, or two and a witness: "
+                "that is what a strongly consistent table can span",
+                members,
             )
         if len(members) > 1 and not any(set(members) <= zone for zone in STRONG_SETS):
-            raise ValueError(
-                f"regions {members} are not in one strong set; the sets are "
-                + "; ".join(", ".join(sorted(zone)) for zone in STRONG_SETS)
-            )
+            sets = "; ".join(_listed(zone) for zone in STRONG_SETS)
+            raise problem("regions", f"must all be in one strong set: {sets}", members)
         return self
 
     @model_validator(mode="after")
     def _tiers_share(self) -> Self:
         if set(self.tiers) != set(TIERS):
-            raise ValueError(f"tiers must be exactly {', '.join(TIERS)}")
-        if sum(tier.share_min for tier in self.tiers.values()) > 1:
-            raise ValueError("the tiers' share_min add up to more than 1")
+            raise problem("tiers", f"must be exactly {', '.join(TIERS)}", sorted(self.tiers))
+        shares = [self.tiers[name].share_min for name in TIERS]
+        if sum(shares) > 1:
+            raise problem("tiers", "share_min must add up to at most 1", shares)
         waits = [self.tiers[name].target_wait_s for name in TIERS]
         if waits != sorted(waits):
-            raise ValueError("target_wait_s must rise from interactive to standard to batch")
+            raise problem("tiers", f"target_wait_s must not fall along {', '.join(TIERS)}", waits)
         return self
 
     @model_validator(mode="after")
     def _networks_known(self) -> Self:
         for name, model in self.models.items():
-            foreign = set(model.network) - set(self.regions)
-            missing = set(self.regions) - set(model.network) if model.network else set()
-            if foreign or missing:
-                raise ValueError(
-                    f"models.{name}.network must name every region or none; "
-                    f"missing {sorted(missing)}, unknown {sorted(foreign)}"
+            if model.network and set(model.network) != set(self.regions):
+                raise problem(
+                    f"models.{name}.network",
+                    f"must name every region or none: {_listed(self.regions)}",
+                    sorted(model.network),
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _endpoints_apart(self) -> Self:
+        taken: dict[str, str] = {}
+        for name, model in self.models.items():
+            for version in model.versions:
+                endpoint = self.names.endpoint(name, version)
+                field = f"models.{name}.versions.{version}"
+                if endpoint in taken:
+                    raise problem(
+                        field, f"would have the same endpoint as {taken[endpoint]}", endpoint
+                    )
+                taken[endpoint] = field
+        return self
+
+    @model_validator(mode="after")
+    def _flood_above_rate(self) -> Self:
+        needed = math.ceil(300 * self.limits.tenant_rate_per_s)
+        if self.requests_per_5_min_per_address < needed:
+            raise problem(
+                "requests_per_5_min_per_address",
+                f"must be at least {needed}: limits.tenant_rate_per_s for five minutes, or the "
+                "firewall would stop a tenant that keeps to its rate",
+                self.requests_per_5_min_per_address,
+            )
         return self
 
     @property
@@ -288,6 +416,21 @@ def _domain_model(name: str, model: Model) -> domain.Model:
     )
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a field that stands twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 the parent's signature
+        """Build a mapping with every key once."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} stands twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path | str) -> Deployment:
     """Read and check a configuration file.
 
@@ -297,35 +440,53 @@ def load(path: Path | str) -> Deployment:
     """
     path = Path(path)
     try:
-        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 a safe loader
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not YAML: {error}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: must be a mapping of fields, like config/dev.yaml")
     try:
         return Deployment.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(_explain(path, error)) from None
+        raise ConfigError(
+            "\n".join(_explain(path, found) for found in error.errors(include_url=False))
+        ) from None
 
 
-_UNSHOWN = re.compile(r"secret|password|token|key", re.IGNORECASE)
+def _fields(where: tuple[int | str, ...]) -> Iterable[str]:
+    """The names of the fields at a place in the configuration."""
+    kind: Any = Deployment
+    for part in where:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[str(part)].annotation
+        else:
+            kind = get_args(kind)[-1]
+        while get_origin(kind) is Annotated:
+            kind = get_args(kind)[0]
+    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
 
 
-def _explain(path: Path, error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors(include_url=False):
-        field = ".".join(str(part) for part in problem["loc"]) or "(the whole file)"
-        given = problem["input"]
-        shown = (
-            ""
-            if isinstance(given, dict | list | tuple) or _UNSHOWN.search(field)
-            else (f"; given {given!r}")
-        )
-        allowed = {
-            "extra_forbidden": "there is no such field",
-            "missing": "this field is required",
-        }.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-        lines.append(f"{path}: {field}: {allowed}{shown}")
-    return "\n".join(lines)
+def _explain(path: Path, found: ErrorDetails) -> str:
+    """One problem in one line: file, field, what is allowed, what was given."""
+    context = found.get("ctx", {})
+    where = [str(part) for part in found["loc"] if part != "[key]"]
+    given: object = found["input"]
+    allowed = found["msg"]
+    match found["type"]:
+        case "problem":
+            where += [context["field"]] if context["field"] else []
+            given = context["given"]
+        case "extra_forbidden":
+            given = None
+            allowed = f"there is no such field; there are {_listed(_fields(found['loc'][:-1]))}"
+        case "missing":
+            given = None
+            allowed = "this field is required"
+        case "string_pattern_mismatch":
+            allowed = f"must be {_WORDS[context['pattern']]}"
+    # Mappings are long, and what somebody wrote in place of a secret's address is a secret.
+    secret = {"environment", "secrets"} & set(where)
+    shown = "" if given is None or isinstance(given, dict) or secret else f"; given {given!r}"
+    return f"{path}: {'.'.join(where) or '(the whole file)'}: {allowed}{shown}"
