@@ -10,7 +10,7 @@ import base64
 import json
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -145,7 +145,6 @@ class Endpoint:
     modified_s: float
     desired: int
     instances: list[Instance] = field(default_factory=list)
-    stopped: list[Instance] = field(default_factory=list)
     waiting: deque[Request] = field(default_factory=deque)
     seen: dict[str, None] = field(default_factory=dict)
     created: bool = False
@@ -336,14 +335,15 @@ class SageMaker:
                 request.expiry.cancel()
             if self.assumptions.in_flight != "silent":
                 self._fail(endpoint, request, "InternalServerError: the endpoint was deleted.")
-        self._usage += _usage_of(endpoint)
 
     def usage(self) -> list[Usage]:
-        """List every instance that ever ran, endpoint by endpoint."""
-        return [
-            *self._usage,
-            *(use for endpoint in self._endpoints.values() for use in _usage_of(endpoint)),
+        """List every instance that ever ran: the stopped ones, then the running ones."""
+        running = [
+            _usage(endpoint, instance)
+            for endpoint in self._endpoints.values()
+            for instance in endpoint.instances
         ]
+        return [*self._usage, *running]
 
     def instance_seconds(self, since_s: float, until_s: float) -> float:
         """Add up what instances are billed for, warm-up included, in a span of time."""
@@ -438,7 +438,7 @@ class SageMaker:
         instance.in_service = False
         instance.stopped_s = self._scheduler.now()
         endpoint.instances.remove(instance)
-        endpoint.stopped.append(instance)
+        self._usage.append(_usage(endpoint, instance))
         instance.container.stop()
         orphans, instance.running = instance.running, {}
         for request, timeout in orphans.items():
@@ -878,15 +878,14 @@ def _arn(account: str, region: str, name: str) -> str:
     return f"arn:aws:sagemaker:{region}:{account}:endpoint/{name}"
 
 
-def _usage_of(endpoint: Endpoint) -> Iterator[Usage]:
-    for instance in (*endpoint.stopped, *endpoint.instances):
-        yield Usage(
-            region=endpoint.region,
-            endpoint=endpoint.name,
-            instance_type=str(endpoint.variant.get("InstanceType", "")),
-            requested_s=instance.requested_s,
-            stopped_s=instance.stopped_s,
-        )
+def _usage(endpoint: Endpoint, instance: Instance) -> Usage:
+    return Usage(
+        region=endpoint.region,
+        endpoint=endpoint.name,
+        instance_type=str(endpoint.variant.get("InstanceType", "")),
+        requested_s=instance.requested_s,
+        stopped_s=instance.stopped_s,
+    )
 
 
 def _description(endpoint: Endpoint) -> dict[str, Any]:
