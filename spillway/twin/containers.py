@@ -220,21 +220,25 @@ class LocalProcess:
         ]
         handle, name = tempfile.mkstemp(prefix="container-", suffix=".log")
         self._standard_error = Path(name)
-        with os.fdopen(handle, "wb") as standard_error:
-            self._process = subprocess.Popen(
-                command,
-                cwd=self._directory,
-                env={
-                    **os.environ,
-                    **self._environment,
-                    "SAGEMAKER_BIND_TO_PORT": str(self._port),
-                    # A container listens everywhere; on a laptop only this machine may ask it.
-                    "SPILLWAY_BIND_HOST": "127.0.0.1",
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=standard_error,
-            )
+        try:
+            with os.fdopen(handle, "wb") as standard_error:
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=self._directory,
+                    env={
+                        **os.environ,
+                        **self._environment,
+                        "SAGEMAKER_BIND_TO_PORT": str(self._port),
+                        # A container listens everywhere; on a laptop only this machine may ask it.
+                        "SPILLWAY_BIND_HOST": "127.0.0.1",
+                    },
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=standard_error,
+                )
+        except OSError:
+            self._standard_error.unlink()
+            raise
         if self._scheduler.virtual:
             self._until_healthy(self._process)
         else:
