@@ -49,8 +49,8 @@ SUPPORTED: Final[Mapping[str, str]] = {
     "AWS::DynamoDB::GlobalTable": "AttributeDefinitions BillingMode GlobalSecondaryIndexes "
     "GlobalTableWitnesses KeySchema LocalSecondaryIndexes MultiRegionConsistency "
     "Replicas.DeletionProtectionEnabled Replicas.GlobalSecondaryIndexes.IndexName "
-    "Replicas.PointInTimeRecoverySpecification Replicas.Region Replicas.SSESpecification Replicas.Tags SSESpecification "
-    "StreamSpecification TableName TimeToLiveSpecification",
+    "Replicas.PointInTimeRecoverySpecification Replicas.Region Replicas.SSESpecification "
+    "Replicas.Tags SSESpecification StreamSpecification TableName TimeToLiveSpecification",
     "AWS::DynamoDB::Table": "AttributeDefinitions BillingMode DeletionProtectionEnabled "
     "GlobalSecondaryIndexes KeySchema LocalSecondaryIndexes PointInTimeRecoverySpecification "
     "SSESpecification TableName Tags TimeToLiveSpecification",

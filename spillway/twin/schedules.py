@@ -24,7 +24,8 @@ WEEKDAYS: Final = {"SUN": 1, "MON": 2, "TUE": 3, "WED": 4, "THU": 5, "FRI": 6, "
 DAYS_MAX: Final = 366 * 8
 """How far ahead a cron expression is followed: a 29 February may be eight years away."""
 
-TARGET_PROPERTIES: Final = frozenset({"Arn", "Id", "Input", "RoleArn"})
+TARGET_PROPERTIES: Final = frozenset({"Arn", "Id", "Input", "RetryPolicy", "RoleArn"})
+"""A retry policy has nothing to do: functions' own queues and SQS take every event at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

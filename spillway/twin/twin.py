@@ -1,0 +1,184 @@
+"""The twin: the stacks of a cloud assembly, running in this process on moto's state."""
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, Self
+from unittest import mock
+
+import httpx
+from moto import mock_aws
+
+from spillway.twin.apigateway import ApiGateway
+from spillway.twin.calls import Hook, Session
+from spillway.twin.clock import Scheduler
+from spillway.twin.cloudformation import (
+    SUPPORTED,
+    Assembly,
+    AssemblyError,
+    CloudFormation,
+    check_code,
+)
+from spillway.twin.containers import Factory
+from spillway.twin.dynamodb import DynamoDb
+from spillway.twin.event_sources import EventSources
+from spillway.twin.functions import Functions
+from spillway.twin.http import Transport
+from spillway.twin.resources import Deploy
+from spillway.twin.s3 import S3
+from spillway.twin.sagemaker import Assumptions, SageMaker
+from spillway.twin.scaling import Scaling
+from spillway.twin.schedules import Schedules
+from spillway.twin.sns import subscribe
+from spillway.twin.sqs import Sqs
+
+LOOPBACK: Final = r"https?://(127\.0\.0\.1|localhost)[:/].*"
+
+
+class Twin:
+    """A deployment on this machine; one at a time in a process, as moto's state is one.
+
+    Each part is an attribute, with its settings and its faults: `scheduler`, `hook`, `functions`,
+    `event_sources`, `schedules`, `gateway`, `sagemaker`, `dynamodb`, `s3`, `sqs`, `scaling` and
+    `cloudformation`. It is open from here on until `close`, also as a context manager.
+
+    Args:
+        assembly: Directory that `make synth` wrote.
+        virtual: Whether time jumps from event to event, instead of passing.
+        containers: What serves each endpoint, by the endpoint's name.
+        seed: Of everything random: the same seed runs the same again on the virtual clock.
+        start_s: Where virtual time begins, in seconds since the epoch.
+        assumptions: Answers to what AWS does not document about SageMaker.
+        warm_up_factor: Share of an endpoint's warm-up that really passes.
+
+    Raises:
+        AssemblyError: There is no assembly, it is not the code that is here, or it is of several
+            accounts.
+    """
+
+    def __init__(
+        self,
+        assembly: Path | str,
+        *,
+        virtual: bool,
+        containers: Mapping[str, Factory],
+        seed: int = 0,
+        start_s: float | None = None,
+        assumptions: Assumptions | None = None,
+        warm_up_factor: float = 1.0,
+    ) -> None:
+        self.assembly = Assembly(assembly)
+        self.account = _account(self.assembly)
+        check_code(self.assembly.stacks)
+        self._undo = ExitStack()
+        with ExitStack() as undo:  # What was begun is ended if a later part fails.
+            self._open_moto(undo)
+            self.scheduler = Scheduler(virtual=virtual, start_s=start_s, seed=seed)
+            undo.callback(self.scheduler.close)
+            self.hook = Hook(self.scheduler, account=self.account)
+            undo.callback(self.hook.close)
+            self.sqs = Sqs(self.scheduler)
+            undo.callback(self.sqs.close)
+            self.functions = Functions(self.scheduler, self.hook)
+            undo.callback(self.functions.close)
+            self.event_sources = EventSources(self.scheduler, self.hook, self.sqs, self.functions)
+            self.schedules = Schedules(self.scheduler, self.functions)
+            self.gateway = ApiGateway(self.scheduler, self.functions)
+            self.sagemaker = SageMaker(
+                self.scheduler,
+                containers,
+                assumptions=assumptions,
+                warm_up_factor=warm_up_factor,
+            )
+            undo.callback(self.sagemaker.close)
+            self.scaling = Scaling(self.sagemaker)
+            self.dynamodb = DynamoDb(self.scheduler)
+            undo.callback(self.dynamodb.close)
+            self.s3 = S3(self.scheduler)
+            undo.callback(self.s3.close)
+            self.cloudformation = CloudFormation(self._services())
+            undo.callback(self.cloudformation.close)
+            # Last in, first out: the loop ends before anything it uses.
+            undo.callback(self.scheduler.close)
+            self._undo = undo.pop_all()
+
+    def _open_moto(self, undo: ExitStack) -> None:
+        """Start moto, so that whoever calls AWS from here on reaches the twin and only that."""
+        # moto asks this variable at every request, also of clients that the hook did not make.
+        undo.enter_context(mock.patch.dict(os.environ, {"MOTO_ACCOUNT_ID": self.account}))
+        undo.enter_context(
+            mock_aws(
+                config={
+                    "core": {
+                        "mock_credentials": True,
+                        "reset_boto3_session": True,
+                        "service_whitelist": None,
+                        # Clients of the twin's own servers do use the network.
+                        "passthrough": {"urls": [LOOPBACK], "services": []},
+                    },
+                    "lambda": {"use_docker": False},
+                }
+            )
+        )
+
+    def _services(self) -> Mapping[str, Deploy]:
+        """Which service creates a resource, by its type."""
+        by_service = {
+            "AWS::ApiGateway": self.gateway.create,
+            "AWS::ApplicationAutoScaling": self.scaling.create,
+            "AWS::DynamoDB": self.dynamodb.create,
+            "AWS::Events": self.schedules.create,
+            "AWS::Lambda": self.functions.create,
+            "AWS::S3": self.s3.create,
+            "AWS::SNS": subscribe,
+            "AWS::SageMaker": self.sagemaker.create,
+        }
+        services = {kind: by_service[kind.rpartition("::")[0]] for kind in SUPPORTED}
+        return services | {"AWS::Lambda::EventSourceMapping": self.event_sources.create}
+
+    def deploy(self) -> Self:
+        """Create every stack of the assembly.
+
+        Raises:
+            UnsupportedError: Templates contain what the twin cannot run; nothing was created.
+            DeploymentError: AWS would refuse a resource.
+        """
+        self.cloudformation.deploy(self.assembly)
+        return self
+
+    @property
+    def regions(self) -> list[str]:
+        """Regions that serve an API, in the order of deployment."""
+        return self.gateway.regions()
+
+    def operator(self, region: str) -> Session:
+        """A boto3 session of somebody with every permission, whose calls the hook logs."""
+        return self.hook.session(region=region)
+
+    def api(self, region: str, *, timeout_s: float = 60.0) -> httpx.Client:
+        """An HTTP client of a region's API, in this process: `client.get("/v1/models")`."""
+        return httpx.Client(
+            transport=Transport(self.scheduler, self.gateway, region=region),
+            base_url=f"https://api.{region}.twin",
+            timeout=timeout_s,
+        )
+
+    def close(self) -> None:
+        """End everything that runs, and give moto, botocore and time back."""
+        self._undo.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _account(assembly: Assembly) -> str:
+    accounts = sorted({stack.account for stack in assembly.stacks})
+    if len(accounts) != 1:
+        raise AssemblyError(
+            f"{assembly.path} has stacks of accounts {accounts}: the twin runs one account"
+        )
+    return accounts[0]
