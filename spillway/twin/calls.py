@@ -9,7 +9,9 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import KW_ONLY, dataclass, field
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Final, cast
 from unittest.mock import patch
@@ -26,7 +28,7 @@ from moto.core.botocore_stubber import MockRawResponse
 from moto.core.models import botocore_stubber
 from moto.moto_api._internal import mock_random
 
-from spillway.twin.clock import Scheduler, Task
+from spillway.twin.clock import Scheduler
 
 LATENCY_S: Final[Mapping[str | tuple[str, str], float]] = {
     "dynamodb": 0.005,
@@ -123,7 +125,7 @@ class Call:
         )
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Fault:
     """What goes wrong with the calls that match; empty fields match everything.
 
@@ -150,6 +152,7 @@ class Fault:
     """
 
     action: str
+    _: KW_ONLY
     service: str = ""
     operation: str = ""
     function: str = ""
@@ -225,9 +228,15 @@ class CallLog:
 class _Sending:
     """The API call that a task is making."""
 
+    hook: "Hook"
     client: Any
     caller: Caller
     params: Mapping[str, Any]
+
+
+_SENDING: ContextVar[_Sending] = ContextVar("sending")
+"""Each task has its own, because greenlets have contexts of their own. Clients find their hook
+here, so all hooks share them: to make one takes longer than 50 calls."""
 
 
 class Hook:
@@ -263,11 +272,6 @@ class Hook:
         ) | dict(latency_s or {})
         self.latency_other_s = LATENCY_OTHER_S if scheduler.virtual else 0.0
         self.latency_spread = latency_spread
-        self._clients: dict[tuple[str, str, str], Any] = {}
-        self._core = botocore.session.Session()
-        self._core.set_credentials("AKIATWIN", "twin")
-        self._core.get_component("event_emitter").unregister("before-send", botocore_stubber)
-        self._boto3 = boto3.Session(botocore_session=self._core)
         # botocore waits out its back-off itself; in a task that must be the twin's time.
         waits = SimpleNamespace(sleep=self._sleep)
         self._patches = [patch.object(botocore.endpoint, "time", waits)]
@@ -290,7 +294,7 @@ class Hook:
             function: Who calls. In a task whose context is a `Caller`, that one is logged.
             execution: Id of the invocation, if it is one.
         """
-        return Session(self, self._boto3, Caller(function, region, execution))
+        return Session(self, Caller(function, region, execution))
 
     def fail(self, fault: Fault) -> Fault:
         """Add a rule; `hits` of the returned one tells whether it struck."""
@@ -323,50 +327,12 @@ class Hook:
 
     def client(self, caller: Caller, service: str, region: str, config: Config | None) -> Any:
         """A client for a caller: all callers share one botocore client underneath."""
-        options = getattr(config, "_user_provided_options", {})
-        key = (service, region, repr(sorted(options.items(), key=lambda item: item[0])))
-        shared = self._clients.get(key)
-        if shared is None:
-            shared = self._clients[key] = self._make(service, region, config)
+        shared = _shared_client(service, region, config)
         client = object.__new__(type(shared))
         client.__dict__.update(shared.__dict__)
         client._make_api_call = lambda operation, params: self._api(
-            _Sending(shared, caller, params), operation
+            _Sending(self, shared, caller, params), operation
         )
-        return client
-
-    def _make(self, service: str, region: str, config: Config | None) -> Any:
-        if service == "s3":
-            # Unsigned requests carry no mark of the chunks that a checksum at their end needs.
-            plain = Config(
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            )
-            config = config.merge(plain) if config else plain
-        with patch.object(quota, "RetryQuota", lambda: _Quota(self.scheduler)):
-            client: Any = self._core.create_client(
-                service,
-                region_name=region,
-                config=config,
-                # A laptop's own settings must not send the twin's calls anywhere else.
-                endpoint_url=None,
-            )
-        events = client.meta.events
-        identity = client.meta.service_model.service_id.hyphenize()
-        # Nothing checks signatures here, and they cost more than the rest of the request.
-        events.unregister(f"request-created.{identity}", client._request_signer.handler)  # noqa: SLF001
-        authorization = (
-            f"AWS4-HMAC-SHA256 Credential=AKIATWIN/20260105/{region}/"
-            f"{client.meta.service_model.signing_name}/aws4_request, "
-            "SignedHeaders=host, Signature=0"
-        )
-
-        def send(request: AWSPreparedRequest, **kwargs: Any) -> AWSResponse:
-            request.headers["Authorization"] = authorization
-            request.headers["x-moto-account-id"] = self.account
-            return self._send(request, kwargs["event_name"].rpartition(".")[2])
-
-        events.register_first("before-send", send)
         return client
 
     def _api(self, sending: _Sending, operation: str) -> Any:
@@ -376,11 +342,11 @@ class Hook:
             return self.scheduler.call(self._api, sending, operation, name=operation)
         if isinstance(task.context, Caller):
             sending.caller = task.context
-        outer, task.call = task.call, sending
+        token = _SENDING.set(sending)
         try:
             return sending.client._make_api_call(operation, sending.params)  # noqa: SLF001
         finally:
-            task.call = outer
+            _SENDING.reset(token)
 
     def _sleep(self, seconds: float) -> None:
         if self.scheduler.current is not None:
@@ -390,13 +356,11 @@ class Hook:
 
     # -- one request -------------------------------------------------------------------------
 
-    def _send(self, request: AWSPreparedRequest, operation: str) -> AWSResponse:
-        task = self.scheduler.current
-        if task is None:
-            raise RuntimeError("the hook's clients work through their session only")
-        sending: _Sending = task.call
+    def send(self, request: AWSPreparedRequest, operation: str, sending: _Sending) -> AWSResponse:
+        """What botocore puts on the wire arrives here, and the answer goes back."""
         caller = sending.caller
         self.alive(caller)
+        request.headers["x-moto-account-id"] = self.account
         caller.calls += 1
         meta = sending.client.meta
         call = Call(
@@ -508,9 +472,9 @@ class Hook:
 class Session(boto3.Session):
     """A boto3 session on the hook; clients are cheap, because they share what is expensive."""
 
-    def __init__(self, hook: Hook, shared: boto3.Session, caller: Caller) -> None:
+    def __init__(self, hook: Hook, caller: Caller) -> None:
         # Not calling super().__init__: everything it builds is taken from the shared session.
-        self.__dict__.update(shared.__dict__)
+        self.__dict__.update(_shared_session().__dict__)
         self._hook = hook
         self._caller = caller
 
@@ -535,22 +499,65 @@ class Session(boto3.Session):
 class _Quota(quota.RetryQuota):
     """botocore's retry quota, kept per execution environment although they share the client."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        super().__init__()
-        self._scheduler = scheduler
-
     def _own(self) -> quota.RetryQuota:
-        task: Task | None = self._scheduler.current
-        if task is None or task.call is None:
-            raise RuntimeError("retries happen in tasks only")
-        quotas: dict[int, quota.RetryQuota] = task.call.caller.quotas
-        return quotas.setdefault(id(self), quota.RetryQuota())
+        return _SENDING.get().caller.quotas.setdefault(id(self), quota.RetryQuota())
 
     def acquire(self, capacity_amount: int) -> bool:
         return self._own().acquire(capacity_amount)
 
     def release(self, capacity_amount: int) -> None:
         self._own().release(capacity_amount)
+
+
+@lru_cache(maxsize=1)
+def _shared_session() -> boto3.Session:
+    core = botocore.session.Session()
+    core.set_credentials("AKIATWIN", "twin")
+    # Our handler asks moto itself; with both, everything would happen twice.
+    core.get_component("event_emitter").unregister("before-send", botocore_stubber)
+    return boto3.Session(botocore_session=core)
+
+
+_CLIENTS: Final[dict[tuple[str, str, str], Any]] = {}
+
+
+def _shared_client(service: str, region: str, config: Config | None) -> Any:
+    options = getattr(config, "_user_provided_options", {})
+    key = (service, region, repr(sorted(options.items(), key=lambda item: item[0])))
+    if key not in _CLIENTS:
+        _CLIENTS[key] = _make_client(service, region, config)
+    return _CLIENTS[key]
+
+
+def _make_client(service: str, region: str, config: Config | None) -> Any:
+    if service == "s3":
+        # Unsigned requests carry no mark of the chunks that a checksum at their end needs.
+        plain = Config(
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        config = config.merge(plain) if config else plain
+    core: Any = _shared_session()._session  # noqa: SLF001
+    with patch.object(quota, "RetryQuota", _Quota):
+        client = core.create_client(service, region_name=region, config=config)
+    events, model = client.meta.events, client.meta.service_model
+    # Nothing checks signatures here, and they cost more than the rest of the request.
+    events.unregister(
+        f"request-created.{model.service_id.hyphenize()}",
+        client._request_signer.handler,  # noqa: SLF001
+    )
+    authorization = (
+        f"AWS4-HMAC-SHA256 Credential=AKIATWIN/20260105/{region}/{model.signing_name}/aws4_request"
+        ", SignedHeaders=host, Signature=0"
+    )
+
+    def send(request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse:
+        request.headers["Authorization"] = authorization
+        sending = _SENDING.get()
+        return sending.hook.send(request, event_name.rpartition(".")[2], sending)
+
+    events.register_first("before-send", send)
+    return client
 
 
 def _moto(request: AWSPreparedRequest) -> AWSResponse:

@@ -59,7 +59,6 @@ class Task:
         name: For people.
         context: Whatever the one who spawned it attaches; the botocore hook finds the Lambda
             execution here.
-        call: The AWS call that it is making, for the botocore hook.
         output: What `sys.stdout` is while it runs, if not the process's own.
         done: Whether it ended.
         error: What it ended with, if it failed.
@@ -68,7 +67,6 @@ class Task:
     def __init__(self, scheduler: "Scheduler", name: str) -> None:
         self.name = name
         self.context: Any = None
-        self.call: Any = None
         self.output: TextIO | None = None
         self.done = False
         self.error: BaseException | None = None
