@@ -1,0 +1,285 @@
+"""The twin opens, deploys, serves and closes; and the project's own stacks run on it."""
+
+import importlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from moto.awslambda.models import LambdaBackend
+from moto.dynamodb.responses import DynamoHandler
+from moto.s3 import notifications
+from moto.sagemaker.responses import SageMakerResponse
+
+import app
+from spillway.twin.cloudformation import AssemblyError
+from spillway.twin.containers import Simulated
+from spillway.twin.http import AwsServer
+from spillway.twin.twin import Twin
+
+ACCOUNT, REGION = "111122223333", "us-east-1"
+CODE = '''"""A function that copies messages to a table."""
+
+import json
+
+
+class Handle:
+    """What the twin looks for."""
+
+    def environment(self, *, environ, session, sleep):
+        table = session.client("dynamodb", config=None)
+
+        def handle(event, context):
+            for record in event["Records"]:
+                item = {"pk": {"S": record["body"]}, "task": {"S": environ["TASK"]}}
+                table.put_item(TableName="done", Item=item)
+
+        return handle
+
+
+handle = Handle()
+'''
+RESOURCES = {
+    "Done": {
+        "Type": "AWS::DynamoDB::Table",
+        "Properties": {
+            "TableName": "done",
+            "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+            "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+            "BillingMode": "PAY_PER_REQUEST",
+        },
+    },
+    "Todo": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "todo"}},
+    "News": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "news"}},
+    "Subscription": {
+        "Type": "AWS::SNS::Subscription",
+        "Properties": {
+            "Protocol": "sqs",
+            "TopicArn": {"Ref": "News"},
+            "Endpoint": {"Fn::GetAtt": ["Todo", "Arn"]},
+            "RawMessageDelivery": True,
+        },
+    },
+    "Copy": {
+        "Type": "AWS::Lambda::Function",
+        "Properties": {
+            "FunctionName": "copy",
+            "Handler": "twin_copy.handle",
+            "Role": "arn:aws:iam::111122223333:role/copy",
+            "Code": {"S3Bucket": "assets", "S3Key": "code.zip"},
+            "Environment": {"Variables": {"TASK": {"Ref": "AWS::StackName"}}},
+        },
+    },
+    "Source": {
+        "Type": "AWS::Lambda::EventSourceMapping",
+        "Properties": {
+            "EventSourceArn": {"Fn::GetAtt": ["Todo", "Arn"]},
+            "FunctionName": {"Ref": "Copy"},
+        },
+    },
+}
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write an assembly of one stack: a queue whose messages a function copies to a table."""
+    for directory in (tmp_path / "here", tmp_path / "out" / "asset"):
+        (directory / "twin_copy").mkdir(parents=True)
+        (directory / "twin_copy" / "__init__.py").write_text(CODE, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path / "here"))
+    importlib.invalidate_caches()
+    documents = {
+        "manifest.json": {
+            "artifacts": {
+                "Small": {
+                    "type": "aws:cloudformation:stack",
+                    "environment": f"aws://{ACCOUNT}/{REGION}",
+                    "properties": {"templateFile": "Small.json", "stackName": "app-Small"},
+                    "dependencies": ["Small.assets"],
+                },
+                "Small.assets": {
+                    "type": "cdk:asset-manifest",
+                    "properties": {"file": "assets.json"},
+                },
+            }
+        },
+        "Small.json": {"Resources": RESOURCES},
+        "assets.json": {
+            "files": {
+                "a": {
+                    "source": {"path": "asset"},
+                    "destinations": {"here": {"objectKey": "code.zip"}},
+                }
+            }
+        },
+    }
+    for name, document in documents.items():
+        (tmp_path / "out" / name).write_text(json.dumps(document), encoding="utf-8")
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., Twin]]:
+    """Open twins that are closed after the test."""
+    twins: list[Twin] = []
+
+    def opening(path: Path, **settings: Any) -> Twin:
+        wanted: dict[str, Any] = {"virtual": True, "containers": {}}
+        twins.append(Twin(path, **(wanted | settings)))
+        return twins[-1].deploy()
+
+    yield opening
+    for twin in twins:
+        twin.close()
+
+
+def done(client: Any) -> dict[str, str]:
+    """Read what the function copied."""
+    items = client.scan(TableName="done")["Items"]
+    return {item["pk"]["S"]: item["task"]["S"] for item in items}
+
+
+def test_what_the_template_connects_is_connected(small: Path, opened: Callable[..., Twin]) -> None:
+    """A deployment whose queue reaches no function accepts work and does none."""
+    twin = opened(small)
+    operator = twin.operator(REGION)
+    topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:news"
+    operator.client("sns").publish(TopicArn=topic, Message="one")
+    twin.scheduler.run_for(5)
+    assert done(operator.client("dynamodb")) == {"one": "app-Small"}
+    assert [call.function for call in twin.hook.log.of(operation="PutItem")] == ["copy"]
+
+
+def test_somebody_elses_boto3_reaches_the_deployment(
+    small: Path, opened: Callable[..., Twin]
+) -> None:
+    """A team's own test uses clients that never heard of the twin; none may reach AWS."""
+    twin = opened(small)
+    client = boto3.client("sqs", region_name=REGION)
+    assert client.get_queue_url(QueueName="todo")["QueueUrl"].split("/")[3] == ACCOUNT
+    client.send_message(
+        QueueUrl=client.get_queue_url(QueueName="todo")["QueueUrl"], MessageBody="x"
+    )
+    twin.scheduler.run_for(5)
+    assert done(boto3.client("dynamodb", region_name=REGION)) == {"x": "app-Small"}
+
+
+def test_operators_reach_the_deployment_over_http(small: Path, opened: Callable[..., Twin]) -> None:
+    """An operator's command in another process sees the same stacks, in the same account."""
+    twin = opened(small, virtual=False)
+    server = AwsServer(twin.scheduler)
+    twin.scheduler.start()
+    server.start()
+
+    def client(service: str) -> Any:
+        session: Any = boto3.Session(region_name=REGION)
+        return session.client(
+            service,
+            endpoint_url=server.url,
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
+    try:
+        sqs = client("sqs")
+        sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="todo")["QueueUrl"], MessageBody="x")
+        ends_s = time.monotonic() + 10
+        while not (copied := done(client("dynamodb"))) and time.monotonic() < ends_s:
+            pass
+        (stack,) = client("cloudformation").describe_stacks()["Stacks"]
+    finally:
+        server.close()
+    assert copied == {"x": "app-Small"}
+    assert f":{ACCOUNT}:stack/app-Small/" in stack["StackId"]
+
+
+def test_the_same_seed_runs_the_same_again(small: Path) -> None:
+    """A failure that cannot be repeated cannot be repaired."""
+
+    def calls(seed: int) -> list[tuple[float, str, str]]:
+        with Twin(small, virtual=True, containers={}, seed=seed) as twin:
+            client = twin.deploy().operator(REGION).client("sqs")
+            url = client.get_queue_url(QueueName="todo")["QueueUrl"]
+            for body in "abcde":
+                client.send_message(QueueUrl=url, MessageBody=body)
+            twin.scheduler.run_for(30)
+            return [
+                (call.at_s, call.operation, f"{call.execution} {call.params}")
+                for call in twin.hook.log
+            ]
+
+    first = calls(1)
+    assert len([call for call in first if call[1] == "PutItem"]) == 5
+    assert calls(1) == first
+    assert calls(2) != first
+
+
+def test_nothing_of_a_twin_is_left_behind(small: Path) -> None:
+    """A test after it meets no foreign state, clock, account or handler."""
+    owners = (
+        (LambdaBackend, "invoke"),
+        (DynamoHandler, "transact_write_items"),
+        (notifications, "send_event"),
+        (SageMakerResponse, "describe_endpoint"),
+    )
+    before = [getattr(owner, name) for owner, name in owners]
+    now_s = time.time()
+    environment = dict(os.environ)
+    Twin(small, virtual=True, containers={}).deploy().close()
+    assert [getattr(owner, name) for owner, name in owners] == before
+    assert dict(os.environ) == environment
+    assert now_s <= time.time() < now_s + 60
+    with Twin(small, virtual=True, containers={}) as twin:
+        assert "QueueUrls" not in twin.operator(REGION).client("sqs").list_queues()
+
+
+def test_a_twin_that_cannot_open_leaves_nothing_behind(small: Path) -> None:
+    """After one error message the next attempt must not fail for another reason."""
+    (small / "asset" / "twin_copy" / "__init__.py").write_text("old = 1\n", encoding="utf-8")
+    now_s = time.time()
+    for _ in range(2):
+        with pytest.raises(AssemblyError, match="make synth"):
+            Twin(small, virtual=True, containers={})
+    assert now_s <= time.time() < now_s + 60
+
+
+# ---- the project's own stacks
+
+
+@pytest.fixture(scope="module")
+def synthesized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthesize the development deployment from the files as they are."""
+    directory = tmp_path_factory.mktemp("assembly")
+    app.create(outdir=directory).synth()
+    return directory
+
+
+def test_the_development_stacks_run(synthesized: Path, opened: Callable[..., Twin]) -> None:
+    """What `cdk deploy` would send is what the demo and everybody's tests run on."""
+    container = partial(Simulated, service_s=lambda _: 0.1)
+    names = ("embedder", "chat")
+    started_s = time.perf_counter()
+    twin = opened(synthesized, containers={f"spillway-dev-{name}-v1": container for name in names})
+    # One fixture for other teams' tests: seconds, not minutes.
+    assert time.perf_counter() - started_s < 6
+    assert twin.regions == ["us-east-1", "us-east-2", "us-west-2"]
+    for region in twin.regions:
+        operator = twin.operator(region)
+        stacks = operator.client("cloudformation").describe_stacks()["Stacks"]
+        assert {stack["StackStatus"] for stack in stacks} == {"CREATE_COMPLETE"}
+        assert {f"spillway-dev-Region-{region}", f"spillway-dev-Model-chat-{region}"} <= {
+            stack["StackName"] for stack in stacks
+        }
+        for name in names:
+            endpoint = operator.client("sagemaker").describe_endpoint(
+                EndpointName=f"spillway-dev-{name}-v1"
+            )
+            assert endpoint["EndpointStatus"] == "InService"
+        answer = twin.api(region).get("/v1/jobs")
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "invalid_api_key"
