@@ -1,0 +1,105 @@
+"""The webhooks queue."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from lambdas.adapters.outbox import Notice, Outbox, read_notice
+from lambdas.domain.job import Job, Status
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.type_defs import MessageTypeDef
+
+
+@pytest.fixture
+def outbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Outbox]:
+    """A webhooks queue."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        client = boto3.client("sqs", region_name="eu-west-1")
+        yield Outbox(client, client.create_queue(QueueName="t-webhooks")["QueueUrl"])
+
+
+def received(outbox: Outbox) -> "list[MessageTypeDef]":
+    """What can be received now."""
+    return outbox.client.receive_message(QueueUrl=outbox.url).get("Messages", [])
+
+
+def job(status: Status, webhook: str | None) -> Job:
+    """A job with a payload."""
+    return Job(
+        id="job_a",
+        status=status,
+        attempt=1,
+        owner="eu-west-1",
+        home="eu-west-1",
+        tenant="acme",
+        model="embedder",
+        tier="batch",
+        created_ms=1,
+        deadline_ms=2,
+        request_hash=b"",
+        webhook=webhook,
+        output=b"private",
+    )
+
+
+def test_the_end_of_a_job_is_announced_by_its_id_alone(outbox: Outbox) -> None:
+    """A message with a payload would copy private data into a queue that keeps it for days."""
+    outbox.announce(job(Status.FAILED, "https://hooks.example.com/private"))
+
+    (message,) = received(outbox)
+    body = json.loads(message["Body"])
+    assert body == {"format": 1, "job": "job_a", "event": "job.failed"}
+    assert read_notice(message["Body"]) == Notice("job_a", "job.failed")
+
+
+@pytest.mark.parametrize(
+    ("status", "webhook"),
+    [
+        (Status.COMPLETED, None),
+        (Status.QUEUED, "https://a.b/"),
+        (Status.IN_PROGRESS, "https://a.b/"),
+    ],
+)
+def test_nothing_is_announced_when_nobody_asked_or_nothing_ended(
+    outbox: Outbox, status: Status, webhook: str | None
+) -> None:
+    """Every job without a webhook would cost a message, a receive and a function call."""
+    outbox.announce(job(status, webhook))
+
+    assert received(outbox) == []
+
+
+def test_a_postponed_message_comes_back_when_its_time_is_up(outbox: Outbox) -> None:
+    """A retry that comes at once hits a receiver that is still down, and uses up the tries."""
+    outbox.announce(job(Status.COMPLETED, "https://a.b/"))
+    (message,) = received(outbox)
+
+    outbox.postpone(message["ReceiptHandle"], 5)
+    assert received(outbox) == []
+    outbox.postpone(message["ReceiptHandle"], 0)
+    (again,) = received(outbox)
+
+    assert again["MessageId"] == message["MessageId"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "{", "[]", "null", "7", "{}", '{"job":"job_a"}', '{"job":1,"event":"job.failed"}', '"x"'],
+)
+def test_a_malformed_message_is_recognised(body: str) -> None:
+    """A message that nobody can read would come back for a day and block nobody but cost all."""
+    assert read_notice(body) is None
+
+
+def test_fields_that_a_later_release_adds_are_read_over() -> None:
+    """During a deployment, old functions read what new ones wrote."""
+    body = '{"format":2,"job":"job_a","event":"job.failed","added":true}'
+
+    assert read_notice(body) == Notice("job_a", "job.failed")
