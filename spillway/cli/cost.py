@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from config.schema import load
-from spillway import local
+from spillway.assembly import synthesize
 from spillway.cli.terminal import Json, answer, table
 from spillway.cost import Cost, Counts, Inventory, Prices
 
@@ -26,7 +26,7 @@ def cost(
     """Hourly cost, idle and at most, and per million jobs by service."""
     deployment = load(config)
     table_of_prices = Prices.load(prices) if prices else Prices.load()
-    inventory = Inventory.read(assembly or local.synthesize(config))
+    inventory = Inventory.read(assembly or synthesize(config))
     document = Cost(deployment, inventory, table_of_prices, Counts.load()).document()
     answer(document, as_json=as_json, render=lambda console: _render(document, console))
 

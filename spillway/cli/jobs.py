@@ -64,6 +64,10 @@ def submit(  # noqa: PLR0913 a command's options
         str | None, typer.Option(help="The same key again gives the same job.")
     ] = None,
     metadata: Annotated[str | None, typer.Option(help="A JSON object kept with the job.")] = None,
+    deadline_s: Annotated[
+        int | None, typer.Option(min=1, help="Seconds from now by which it must have started.")
+    ] = None,
+    webhook: Annotated[str | None, typer.Option(help="https:// address told of the end.")] = None,
     wait: Annotated[int, typer.Option(min=0, help="Seconds to wait for the end.")] = 0,
     url: Url = "",
     key: Key = "",
@@ -71,8 +75,8 @@ def submit(  # noqa: PLR0913 a command's options
 ) -> None:
     """Hand in a job; with --wait, stay for its result."""
     body: dict[str, Any] = {"model": model, "input": _input(model_input, text)}
-    if tier is not None:
-        body["tier"] = tier
+    options = {"tier": tier, "deadline_s": deadline_s, "webhook": webhook}
+    body |= {name: value for name, value in options.items() if value is not None}
     if metadata is not None:
         body["metadata"] = _parsed(metadata, "--metadata")
     with _client(context, url, key) as client:

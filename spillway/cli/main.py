@@ -2,7 +2,7 @@
 
 import typer
 
-from spillway.cli import cost, jobs
+from spillway.cli import cost, jobs, tenants
 from spillway.cli.terminal import EXIT_CODES, Commands
 
 app = typer.Typer(
@@ -19,4 +19,5 @@ app.command()(jobs.status)
 app.command()(jobs.cancel)
 app.command()(jobs.models)
 app.command()(jobs.capacity)
+app.add_typer(tenants.app, name="tenant")
 app.command()(cost.cost)

@@ -13,8 +13,11 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from config.schema import ConfigError
+from spillway.assembly import LocalError
 from spillway.client import ServiceError
 from spillway.cost import CostError
+from spillway.replay.plan import PlanError
+from spillway.traces import TraceError
 
 
 class Code(IntEnum):
@@ -107,7 +110,9 @@ def explain(error: Exception) -> CommandError | None:
         return error
     if isinstance(error, ServiceError):
         return _explain_service(error)
-    if isinstance(error, ConfigError | CostError):
+    if isinstance(error, LocalError):
+        return CommandError(str(error), code="local")
+    if isinstance(error, ConfigError | CostError | PlanError | TraceError):
         return CommandError(str(error), exit_code=Code.USAGE, code="configuration")
     if isinstance(error, TyperException):
         return usage(error.format_message())

@@ -57,6 +57,7 @@ def test_submit_sends_what_the_options_say() -> None:
     result = run(
         service,
         *("submit", "embedder", '{"input": "text"}', "--tier", "batch", "--json"),
+        *("--deadline-s", "600", "--webhook", "https://example.com/done"),
         *("--idempotency-key", "k1", "--metadata", '{"run": 7}'),
     )
 
@@ -69,6 +70,8 @@ def test_submit_sends_what_the_options_say() -> None:
         "model": "embedder",
         "input": {"input": "text"},
         "tier": "batch",
+        "deadline_s": 600,
+        "webhook": "https://example.com/done",
         "metadata": {"run": 7},
     }
 

@@ -1,0 +1,255 @@
+"""What operators do with tenants: who may ask, for what, and with which keys.
+
+These commands speak to the directory table through boto3, so they work alike on AWS and on the
+twin's endpoint. A key is printed once, when it is made; only its hash is stored.
+"""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from rich.console import Console
+
+from config.schema import TIERS, Deployment, load
+from lambdas.domain.keys import key_hash, key_id
+from spillway.cli.terminal import Code, CommandError, Json, answer, table, usage
+from spillway.directory import Directory, add_tenant
+
+CACHED_S_MAX = 60
+"""How long an authorizer may remember an answer."""
+
+app = typer.Typer(no_args_is_help=True, help="Tenants and their API keys (operators).")
+
+Tenant = Annotated[str, typer.Argument(metavar="TENANT", show_default=False)]
+Config = Annotated[Path, typer.Option(help="The deployment whose directory it is.")]
+CONFIG = Path("config/dev.yaml")
+EndpointUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="AWS_ENDPOINT_URL", help="Where AWS is: the twin's endpoint, or AWS without it."
+    ),
+]
+
+
+@app.command("add")
+def add(  # noqa: PLR0913 a command's options
+    tenant: Tenant,
+    *,
+    key_name: Annotated[str, typer.Option(help="To tell the tenant's keys apart.")] = "default",
+    model: Annotated[
+        list[str] | None, typer.Option(help="Allowed model; repeat. All without it.")
+    ] = None,
+    tier: Annotated[
+        list[str] | None, typer.Option(help="Allowed tier; repeat. All without it.")
+    ] = None,
+    rate_per_s: Annotated[
+        float | None, typer.Option(min=0.01, help="Submissions a second.")
+    ] = None,
+    in_flight_max: Annotated[int | None, typer.Option(min=1, help="Unfinished jobs.")] = None,
+    config: Config = CONFIG,
+    endpoint_url: EndpointUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Add a tenant, or a further key of one; limits that are given replace the old ones.
+
+    The key is printed here and never again.
+    """
+    deployment = load(config)
+    _known("model", model, deployment.models)
+    _known("tier", tier, TIERS)
+    if not tenant or not set(tenant) <= set(TENANT_CHARACTERS):
+        raise usage("a tenant's id is made of a-z, 0-9, - and _")
+    with _directory(deployment, endpoint_url) as directory:
+        key = add_tenant(
+            directory,
+            tenant,
+            key_name=key_name,
+            models=model or None,
+            tiers=tier or None,
+            rate_per_s=Decimal(str(rate_per_s)) if rate_per_s else None,
+            in_flight_max=in_flight_max,
+        )
+    document = {"tenant": tenant, "key": key, "key_id": key_id(key_hash(key)), "name": key_name}
+
+    def render(console: Console) -> None:
+        console.print(f"tenant {tenant}, key {document['key_id']} ({key_name}), shown only now:")
+        console.print(key, markup=False, highlight=False, soft_wrap=True)
+
+    answer(document, as_json=as_json, render=render)
+
+
+def _known(what: str, given: list[str] | None, allowed: Iterable[str]) -> None:
+    """Refuse names that the deployment does not have: a limit on them would lock everybody out."""
+    unknown = ", ".join(sorted(set(given or []) - set(allowed)))
+    if unknown:
+        raise usage(f"there is no {what} {unknown}; there is {', '.join(allowed)}")
+
+
+TENANT_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+@app.command("list")
+def list_tenants(
+    *, config: Config = CONFIG, endpoint_url: EndpointUrl = None, as_json: Json = False
+) -> None:
+    """List tenants, their limits and the ids of their keys."""
+    with _directory(load(config), endpoint_url) as directory:
+        keys = directory.keys()
+        tenants = [_tenant_document(item, keys) for item in directory.tenants()]
+
+    def render(console: Console) -> None:
+        rows = [
+            (
+                each["id"],
+                "disabled" if each["disabled"] else "",
+                ", ".join(each["models"] or ["all"]),
+                ", ".join(each["tiers"] or ["all"]),
+                each["rate_per_s"] or "default",
+                each["in_flight_max"] or "default",
+                "\n".join(_key_line(key) for key in each["keys"]),
+            )
+            for each in tenants
+        ]
+        columns = ("tenant", "", "models", "tiers", "per s", "in flight", "keys")
+        console.print(table(None, columns, rows))
+
+    answer({"tenants": tenants}, as_json=as_json, render=render)
+
+
+@app.command("disable")
+def disable(
+    tenant: Tenant,
+    *,
+    undo: Annotated[bool, typer.Option("--undo", help="Let it in again.")] = False,
+    config: Config = CONFIG,
+    endpoint_url: EndpointUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Refuse all of a tenant's requests (403); its keys and accepted jobs stay."""
+    with _directory(load(config), endpoint_url) as directory:
+        if directory.tenant(tenant) is None:
+            raise _unknown_tenant(tenant)
+        directory.change(tenant, {"disabled": not undo})
+    document = {"tenant": tenant, "disabled": not undo, "effective_within_s": CACHED_S_MAX}
+    state = "let in again" if undo else "disabled"
+    text = f"tenant {tenant} is {state}, everywhere within {CACHED_S_MAX} s"
+    answer(document, as_json=as_json, render=lambda console: console.print(text))
+
+
+@app.command("revoke")
+def revoke(
+    tenant: Tenant,
+    key: Annotated[
+        str, typer.Argument(help="The key's id or name from `tenant list`, or - to read the key.")
+    ],
+    *,
+    config: Config = CONFIG,
+    endpoint_url: EndpointUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Make one of a tenant's keys worthless (401), for good."""
+    sought = key_hash(sys.stdin.read().strip()) if key == "-" else key
+    with _directory(load(config), endpoint_url) as directory:
+        found = _find_key(directory, tenant, sought)
+        directory.revoke(found["id"])
+    shown = key_id(found["id"])
+    document = {"tenant": tenant, "key_id": shown, "effective_within_s": CACHED_S_MAX}
+    text = f"key {shown} of {tenant} is revoked, everywhere within {CACHED_S_MAX} s"
+    answer(document, as_json=as_json, render=lambda console: console.print(text))
+
+
+def _find_key(directory: Directory, tenant: str, sought: str) -> dict[str, Any]:
+    if not sought:
+        raise usage("which key? Give its id or name, or - and the key on standard input")
+    keys = directory.keys(tenant)
+    found = [key for key in keys if key["id"].startswith(sought)]
+    found = found or [key for key in keys if key["name"] == sought and "revoked_ms" not in key]
+    if len(found) == 1:
+        return found[0]
+    if not keys and directory.tenant(tenant) is None:
+        raise _unknown_tenant(tenant)
+    which = ", ".join(_key_line(key) for key in (found or keys)) or "none"
+    many = "several such keys" if found else "no such key"
+    raise CommandError(f"{tenant} has {many}; keys: {which}", code="key_not_found")
+
+
+def _unknown_tenant(tenant: str) -> CommandError:
+    return CommandError(
+        f"there is no tenant {tenant}; `spillway tenant list` shows them", code="tenant_not_found"
+    )
+
+
+def _tenant_document(item: dict[str, Any], keys: list[dict[str, Any]]) -> dict[str, Any]:
+    tenant = item["pk"].removeprefix("tenant#")
+    rate = item.get("rate_per_s")
+    most = item.get("in_flight_max")
+    return {
+        "id": tenant,
+        "disabled": bool(item.get("disabled", False)),
+        "models": item.get("models"),
+        "tiers": item.get("tiers"),
+        "rate_per_s": None if rate is None else float(rate),
+        "in_flight_max": None if most is None else int(most),
+        "keys": [
+            {
+                "id": key_id(key["id"]),
+                "name": key["name"],
+                "created_ms": int(key["created_ms"]),
+                "revoked_ms": int(key["revoked_ms"]) if "revoked_ms" in key else None,
+            }
+            for key in keys
+            if key["tenant"] == tenant
+        ],
+    }
+
+
+def _key_line(key: dict[str, Any]) -> str:
+    return f"{key_id(key['id'])} {key['name']}" + (" (revoked)" if key.get("revoked_ms") else "")
+
+
+@contextmanager
+def _directory(deployment: Deployment, endpoint_url: str | None) -> Iterator[Directory]:
+    """The deployment's directory; what AWS refuses becomes a sentence."""
+    import boto3  # noqa: PLC0415 a third of a second that other commands need not wait
+
+    resource = boto3.resource(
+        "dynamodb", region_name=deployment.primary_region, endpoint_url=endpoint_url or None
+    )
+    try:
+        yield Directory(resource.Table(deployment.names.directory), time.time)
+    except ClientError as error:
+        raise _refused(error, deployment) from error
+    except NoCredentialsError as error:
+        raise CommandError(
+            "no AWS credentials; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+            "(for the twin any values do)",
+            exit_code=Code.NOT_ALLOWED,
+            code="no_credentials",
+        ) from error
+    except BotoCoreError as error:
+        raise CommandError(str(error), exit_code=Code.UNREACHABLE, code="unreachable") from error
+
+
+def _refused(error: ClientError, deployment: Deployment) -> CommandError:
+    code = error.response["Error"]["Code"]
+    if code == "ResourceNotFoundException":
+        return CommandError(
+            f"{deployment.primary_region} has no table {deployment.names.directory}; "
+            "is the Data stack deployed, and is this its account?",
+            code="no_directory",
+        )
+    denied = code in {
+        "AccessDeniedException",
+        "ExpiredTokenException",
+        "InvalidSignatureException",
+        "UnrecognizedClientException",
+    }
+    message = error.response["Error"].get("Message", code)
+    exit_code = Code.NOT_ALLOWED if denied else Code.FAILED
+    return CommandError(f"AWS refused: {message}", exit_code=exit_code, code=code)

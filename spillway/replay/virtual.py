@@ -1,0 +1,220 @@
+"""A replay on the twin's virtual clock: the deployment's own templates, a day in minutes."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+
+from config.schema import Deployment
+from lambdas.domain import payloads
+from lambdas.domain.names import FUNCTIONS
+from spillway.directory import add_tenant
+from spillway.local import directory
+from spillway.replay.plan import Request
+from spillway.replay.report import Report
+from spillway.twin.clock import Task
+from spillway.twin.twin import Twin
+
+TENANT: Final = "replay"
+SETTLE_S: Final = 30.0
+"""Before the first request: the functions' first beats tell the gate how much room there is."""
+DRAIN_S_MAX: Final = 6 * 3600.0
+"""After the last request: a job that has not ended by then is lost."""
+LOOK_EVERY_S: Final = 5.0
+"""How often the ledger is asked whether all jobs have ended."""
+PROGRESS_EVERY_S: Final = 0.5
+"""Seconds of real time between two looks for the display: each costs some milliseconds."""
+BACKGROUND: Final = ("beat", "sweep")
+"""Functions that run without jobs: what they call is no cost of a job."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a replay is.
+
+    Attributes:
+        clock_s: Seconds since the first request, on the twin's clock.
+        offered: Requests sent so far.
+        accepted: Jobs accepted so far.
+        unfinished: Accepted jobs that have not ended, by tier.
+    """
+
+    clock_s: float
+    offered: int
+    accepted: int
+    unfinished: Counter[str]
+
+    @property
+    def ended(self) -> int:
+        """Jobs that have ended."""
+        return self.accepted - self.unfinished.total()
+
+
+class VirtualReplay:
+    """Requests against a twin.
+
+    Args:
+        twin: Deployed, on the virtual clock.
+        deployment: What it runs.
+    """
+
+    def __init__(self, twin: Twin, deployment: Deployment) -> None:
+        self._twin = twin
+        self._deployment = deployment
+        self._jobs: dict[str, int] = {}
+        self._report = Report.of(
+            {name: deployment.tiers[name].target_wait_s for name in deployment.tiers}
+        )
+
+    def run(
+        self,
+        requests: Iterable[Request],
+        *,
+        show: Callable[[Progress], object] | None = None,
+    ) -> Report:
+        """Send every request at its time, wait until every job has ended, and count.
+
+        Args:
+            requests: In the order of their times; read one by one.
+            show: Told how far things are, about twice a second.
+        """
+        began = time.perf_counter()
+        clients = self._clients()
+        scheduler = self._twin.scheduler
+        scheduler.run_for(SETTLE_S)
+        calls_before = self._calls()
+        first_s = scheduler.now()
+        arrivals = scheduler.spawn(self._arrive, iter(requests), clients, first_s)
+        shown = 0.0
+        last_s = float("inf")
+        while not (arrivals.done and not self._unfinished()) and scheduler.now() < last_s:
+            scheduler.run_for(LOOK_EVERY_S)
+            if arrivals.done:
+                arrivals.result()
+                last_s = min(last_s, scheduler.now() + DRAIN_S_MAX)
+            if show is not None and time.perf_counter() - shown > PROGRESS_EVERY_S:
+                shown = time.perf_counter()
+                show(self._look(first_s))
+        self._report.calls = self._calls() - calls_before
+        self._count(first_s)
+        if show is not None:
+            show(self._look(first_s))
+        self._report.wall_s = time.perf_counter() - began
+        return self._report
+
+    def _clients(self) -> dict[str, httpx.Client]:
+        key = add_tenant(
+            directory(self._twin, self._deployment),
+            TENANT,
+            rate_per_s=10_000,
+            in_flight_max=1_000_000,
+        )
+        clients = {region: self._twin.api(region) for region in self._deployment.regions}
+        for client in clients.values():
+            client.headers["Authorization"] = f"Bearer {key}"
+        return clients
+
+    def _arrive(
+        self, requests: Iterator[Request], clients: dict[str, httpx.Client], first_s: float
+    ) -> None:
+        """The task that lets requests happen at their times; only the next one is in memory."""
+        scheduler = self._twin.scheduler
+        open_tasks: list[Task] = []
+        for request in requests:
+            scheduler.sleep(first_s + request.at_s - scheduler.now())
+            client = clients[request.region]
+            open_tasks = [task for task in open_tasks if not task.done]
+            open_tasks.append(scheduler.spawn(self._submit, client, request))
+        for task in open_tasks:
+            scheduler.wait(task)
+
+    def _submit(self, client: httpx.Client, request: Request) -> None:
+        report = self._report
+        report.offered += 1
+        body = {"model": request.model, "tier": request.tier, "input": request.body}
+        try:
+            answer = client.post("/v1/jobs", json=body)
+        except httpx.TimeoutException:
+            report.turn_away("timeout")
+            return
+        document = answer.json()
+        if answer.status_code == httpx.codes.ACCEPTED:
+            report.tiers[request.tier].accepted += 1
+            self._jobs[document["id"]] = request.number
+        else:
+            report.turn_away(str(document.get("error", {}).get("code", answer.status_code)))
+
+    def _calls(self) -> int:
+        """Calls of the functions that jobs cause to run."""
+        names = self._deployment.names
+        background = {names.function(name) for name in BACKGROUND}
+        functions = {names.function(name) for name in FUNCTIONS} - background
+        return sum(
+            count
+            for (function, _, _), count in self._twin.hook.log.counts.items()
+            if function in functions
+        )
+
+    def _look(self, first_s: float) -> Progress:
+        report = self._report
+        clock_s = self._twin.scheduler.now() - first_s
+        return Progress(clock_s, report.offered, report.accepted, self._unfinished())
+
+    def _unfinished(self) -> Counter[str]:
+        """Jobs that have not ended, by tier, from the ledger's index of them."""
+        names = self._deployment.names
+        found: Counter[str] = Counter()
+        for region in self._deployment.regions:
+            for model in self._deployment.models:
+                live = {"S": f"{region}#{model}"}
+                found += Counter(
+                    item["tier"]["S"]
+                    for item in self._pages(
+                        "query",
+                        IndexName="live",
+                        KeyConditionExpression="live = :live",
+                        ExpressionAttributeValues={":live": live},
+                        TableName=names.ledger,
+                    )
+                )
+        return found
+
+    def _count(self, first_s: float) -> None:
+        """Read the whole ledger once: what became of every accepted job."""
+        report = self._report
+        last_s = first_s
+        waiting = dict(self._jobs)
+        for item in self._pages("scan", TableName=self._deployment.names.ledger):
+            row = waiting.pop(item["pk"]["S"].removeprefix("job#"), None)
+            if row is None:
+                continue
+            status = item["status"]["S"]
+            report.end(status if _is_theirs(item, row) else "swapped")
+            report.retried += int(item["attempt"]["N"]) > 1
+            if "started_ms" in item:
+                wait_ms = int(item["started_ms"]["N"]) - int(item["created_ms"]["N"])
+                report.tiers[item["tier"]["S"]].started(wait_ms / 1000)
+            if "finished_ms" in item:
+                last_s = max(last_s, int(item["finished_ms"]["N"]) / 1000)
+        for _ in waiting:
+            report.end("gone")
+        report.simulated_s = last_s - first_s
+        report.gpu_hours = self._twin.sagemaker.instance_seconds(first_s, last_s) / 3600
+
+    def _pages(self, operation: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """Items of the ledger as an operator sees them, page by page."""
+        client = self._twin.operator(self._deployment.primary_region).client("dynamodb")
+        for page in client.get_paginator(operation).paginate(ConsistentRead=False, **query):
+            yield from page["Items"]
+
+
+def _is_theirs(item: dict[str, Any], row: int) -> bool:
+    """Whether a result, where it tells, belongs to the row that the job was made of."""
+    if "output" not in item:
+        return True
+    answer = json.loads(payloads.unpack(item["output"]["B"]))
+    return not isinstance(answer, dict) or answer.get("row", row) == row

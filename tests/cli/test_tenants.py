@@ -1,0 +1,212 @@
+"""The commands of operators, against moto's DynamoDB."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from typer.testing import CliRunner, Result
+
+from lambdas.domain.keys import key_hash
+from spillway.cli.main import app
+
+CONFIG = str(Path(__file__).resolve().parents[2] / "config" / "dev.yaml")
+
+
+@pytest.fixture
+def directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The dev deployment's directory table, empty, in an account that is not anybody's."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    with mock_aws():
+        yield boto3.resource("dynamodb", region_name="us-east-1").create_table(
+            TableName="spillway-dev-directory",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+
+
+def run(*words: str, given: str | None = None) -> Result:
+    """Run `spillway tenant …` on the dev configuration."""
+    return CliRunner().invoke(app, ["tenant", *words, "--config", CONFIG], input=given)
+
+
+def document(*words: str) -> dict[str, Any]:
+    """What `spillway tenant … --json` prints."""
+    result = run(*words, "--json")
+    assert result.exit_code == 0, result.output
+    printed: dict[str, Any] = json.loads(result.stdout)
+    return printed
+
+
+def tenants() -> dict[str, dict[str, Any]]:
+    """The listed tenants by id."""
+    return {tenant["id"]: tenant for tenant in document("list")["tenants"]}
+
+
+def test_a_new_tenant_gets_a_key_whose_hash_alone_is_stored(directory: Any) -> None:
+    """A leaked table must not be a leaked set of keys."""
+    key = document("add", "acme")["key"]
+
+    items = directory.scan()["Items"]
+
+    assert key.startswith("sk-spillway-")
+    assert len(key) == len("sk-spillway-") + 43
+    assert {item["pk"] for item in items} == {"tenant#acme", f"key#{key_hash(key)}"}
+    assert key not in repr(items)
+
+
+def test_the_key_is_printed_once_and_never_again(directory: Any) -> None:
+    """Terminals are recorded, shared and logged."""
+    added = run("add", "acme")
+    key = added.stdout.splitlines()[-1]
+    later = [run("list"), run("list", "--json"), run("disable", "acme"), run("revoke", "acme", "x")]
+
+    assert added.stdout.count(key) == 1
+    assert all(key not in result.output for result in later)
+
+
+def test_limits_are_stored_and_listed(directory: Any) -> None:
+    """A limit that was set and is not in force lets one tenant starve the others."""
+    document(
+        *("add", "acme", "--model", "chat", "--tier", "batch", "--tier", "standard"),
+        *("--rate-per-s", "2.5", "--in-flight-max", "7"),
+    )
+
+    acme = tenants()["acme"]
+    item = directory.get_item(Key={"pk": "tenant#acme"})["Item"]
+
+    assert (acme["models"], acme["tiers"]) == (["chat"], ["batch", "standard"])
+    assert (acme["rate_per_s"], acme["in_flight_max"]) == (2.5, 7)
+    assert item["id"] == "acme"
+    assert item["models"] == ["chat"]
+    assert item["disabled"] is False
+
+
+def test_a_tenant_without_limits_may_use_every_model(directory: Any) -> None:
+    """Absent means all: an empty list would lock the tenant out."""
+    document("add", "acme")
+
+    item = directory.get_item(Key={"pk": "tenant#acme"})["Item"]
+
+    assert not {"models", "tiers", "rate_per_s", "in_flight_max"} & set(item)
+    assert tenants()["acme"]["models"] is None
+
+
+def test_adding_again_gives_a_further_key_and_keeps_the_limits(directory: Any) -> None:
+    """Rotating a key must not lift a tenant's limits, or let a disabled one in."""
+    document("add", "acme", "--in-flight-max", "7")
+    document("disable", "acme")
+
+    document("add", "acme", "--key-name", "second")
+
+    acme = tenants()["acme"]
+    assert [key["name"] for key in acme["keys"]] == ["default", "second"]
+    assert acme["in_flight_max"] == 7
+    assert acme["disabled"]
+
+
+def test_a_disabled_tenant_can_be_let_in_again(directory: Any) -> None:
+    """Whoever stops a tenant by mistake needs a way back."""
+    document("add", "acme")
+
+    assert document("disable", "acme")["disabled"] is True
+    assert tenants()["acme"]["disabled"] is True
+    assert document("disable", "acme", "--undo")["disabled"] is False
+    assert tenants()["acme"]["disabled"] is False
+
+
+@pytest.mark.parametrize("by", ["id", "name", "key"])
+def test_a_key_is_revoked_by_id_by_name_or_by_itself(directory: Any, by: str) -> None:
+    """A key found in a public place must be worthless a minute later."""
+    leaked = document("add", "acme", "--key-name", "laptop")
+    document("add", "acme", "--key-name", "server")
+    word = {"id": leaked["key_id"], "name": "laptop", "key": "-"}[by]
+
+    result = run("revoke", "acme", word, given=leaked["key"] + "\n")
+
+    assert result.exit_code == 0
+    revoked = {key["name"]: key["revoked_ms"] is not None for key in tenants()["acme"]["keys"]}
+    assert revoked == {"laptop": True, "server": False}
+
+
+def test_another_tenants_key_is_not_revoked(directory: Any) -> None:
+    """A slip of the tenant's name must not shut out the wrong one."""
+    theirs = document("add", "other")
+    document("add", "acme")
+
+    result = run("revoke", "acme", theirs["key_id"])
+
+    assert result.exit_code == 1
+    assert "no such key" in result.stderr
+    assert tenants()["other"]["keys"][0]["revoked_ms"] is None
+
+
+def test_an_ambiguous_key_is_not_guessed(directory: Any) -> None:
+    """Two keys of one name: revoking either could be wrong."""
+    document("add", "acme")
+    document("add", "acme")
+
+    result = run("revoke", "acme", "default", "--json")
+
+    assert result.exit_code == 1
+    assert "several such keys" in json.loads(result.stdout)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "message"),
+    [
+        (("disable", "nobody"), 1, "there is no tenant nobody"),
+        (("revoke", "nobody", "default"), 1, "there is no tenant nobody"),
+        (("revoke", "nobody", ""), 2, "which key?"),
+        (("add", "Acme & Co"), 2, "a tenant's id is made of"),
+        (("add", "acme", "--model", "gpt"), 2, "there is no model gpt; there is embedder, chat"),
+        (("add", "acme", "--tier", "urgent"), 2, "there is no tier urgent"),
+        (("add", "acme", "--in-flight-max", "0"), 2, "in-flight-max"),
+    ],
+)
+def test_wrong_words_are_explained(
+    directory: Any, words: tuple[str, ...], exit_code: int, message: str
+) -> None:
+    """An operator at night needs the sentence, not the stack trace."""
+    result = run(*words)
+
+    assert result.exit_code == exit_code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_deployment_that_is_not_there_is_named(directory: Any) -> None:
+    """The wrong account looks like an empty deployment unless somebody says so."""
+    directory.delete()
+
+    result = run("list")
+
+    assert result.exit_code == 1
+    assert "us-east-1 has no table spillway-dev-directory" in result.stderr
+
+
+def test_no_credentials_and_no_network_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is solved by signing in, the other by waiting."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    nowhere = ("--endpoint-url", "http://127.0.0.1:9")
+
+    anonymous = run("list", *nowhere)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    unreachable = run("list", *nowhere)
+
+    assert (anonymous.exit_code, unreachable.exit_code) == (4, 3)
+    assert "AWS_PROFILE" in anonymous.stderr
+    assert "127.0.0.1:9" in unreachable.stderr
