@@ -201,7 +201,13 @@ class Ledger:
             return
 
     def jobs_of(
-        self, tenant: str, day: str, *, limit: int, before_ms: int | None = None
+        self,
+        tenant: str,
+        day: str,
+        *,
+        limit: int,
+        before_ms: int | None = None,
+        after: tuple[int, str] | None = None,
     ) -> list[tuple[str, int]]:
         """A tenant's jobs accepted on a day, newest first.
 
@@ -210,6 +216,7 @@ class Ledger:
             day: `YYYY-MM-DD` in UTC.
             limit: At most so many.
             before_ms: Only those created before.
+            after: Creation time and id of the last one of an earlier page.
 
         Returns:
             Pairs of job id and creation time in milliseconds.
@@ -219,6 +226,10 @@ class Ledger:
         if before_ms is not None:
             condition += " AND created_ms < :before"
             values[":before"] = {"N": str(before_ms)}
+        start: dict[str, Any] = {}
+        if after is not None:
+            last = {**_key(after[1]), "tenant_day": values[":day"]}
+            start["ExclusiveStartKey"] = {**last, "created_ms": {"N": str(after[0])}}
         reply = self.client.query(
             TableName=self.table,
             IndexName="listing",
@@ -226,6 +237,7 @@ class Ledger:
             ExpressionAttributeValues=values,
             ScanIndexForward=False,
             Limit=limit,
+            **start,
         )
         return [(_id(item), int(item["created_ms"]["N"])) for item in reply["Items"]]
 

@@ -1,0 +1,122 @@
+"""The directory: the global, eventually consistent table of tenants, keys and snapshots."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+SCAN_PAGES_MAX = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """An API key.
+
+    Attributes:
+        tenant: Its owner.
+        name: What an operator called it.
+        revoked: Whether it no longer opens anything.
+    """
+
+    tenant: str
+    name: str
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """An owner of API keys. None stands for the deployment's default, or for all.
+
+    Attributes:
+        id: Its name.
+        disabled: Whether all its keys are refused.
+        models: What it may use.
+        tiers: How urgently it may ask.
+        rate_per_s: Submissions a second.
+        in_flight_max: Unfinished jobs.
+        webhook_secret: Signs its webhooks.
+    """
+
+    id: str
+    disabled: bool = False
+    models: frozenset[str] | None = None
+    tiers: frozenset[str] | None = None
+    rate_per_s: float | None = None
+    in_flight_max: int | None = None
+    webhook_secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Tenants and keys in DynamoDB."""
+
+    client: "DynamoDBClient"
+    table: str
+
+    def key(self, hashed: str) -> Key | None:
+        """Look an API key up by its hash."""
+        item = self._get(f"key#{hashed}")
+        if item is None:
+            return None
+        return Key(
+            tenant=item["tenant"]["S"],
+            name=item.get("name", {}).get("S", ""),
+            revoked="revoked_ms" in item,
+        )
+
+    def tenant(self, tenant: str) -> Tenant | None:
+        """Look a tenant up."""
+        item = self._get(f"tenant#{tenant}")
+        return None if item is None else _tenant(tenant, item)
+
+    def tenants(self) -> list[str]:
+        """All tenants, in no order. Reads the whole table: not for requests."""
+        found: list[str] = []
+        start: dict[str, Any] = {}
+        for _ in range(SCAN_PAGES_MAX):
+            reply = self.client.scan(
+                TableName=self.table,
+                FilterExpression="begins_with(pk, :prefix)",
+                ExpressionAttributeValues={":prefix": {"S": "tenant#"}},
+                ProjectionExpression="pk",
+                **start,
+            )
+            found += [str(item["pk"]["S"]).removeprefix("tenant#") for item in reply["Items"]]
+            if "LastEvaluatedKey" not in reply:
+                break
+            start = {"ExclusiveStartKey": reply["LastEvaluatedKey"]}
+        return found
+
+    def write_snapshot(self, region: str, snapshot: Mapping[str, Any]) -> None:
+        """Tell the other regions what beat saw of this one."""
+        self.client.put_item(
+            TableName=self.table,
+            Item={"pk": {"S": f"snapshot#{region}"}, "document": {"S": json.dumps(snapshot)}},
+        )
+
+    def _get(self, pk: str) -> Any:
+        reply = self.client.get_item(TableName=self.table, Key={"pk": {"S": pk}})
+        return reply.get("Item")
+
+
+def _tenant(tenant: str, item: Mapping[str, Any]) -> Tenant:
+    return Tenant(
+        id=tenant,
+        disabled=item.get("disabled", {}).get("BOOL", False),
+        models=_names(item.get("models")),
+        tiers=_names(item.get("tiers")),
+        rate_per_s=float(item["rate_per_s"]["N"]) if "rate_per_s" in item else None,
+        in_flight_max=int(item["in_flight_max"]["N"]) if "in_flight_max" in item else None,
+        webhook_secret=item.get("webhook_secret", {}).get("S"),
+    )
+
+
+def _names(value: Mapping[str, Any] | None) -> frozenset[str] | None:
+    if value is None:
+        return None
+    if "SS" in value:
+        return frozenset(value["SS"])
+    return frozenset(part["S"] for part in value["L"])

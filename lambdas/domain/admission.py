@@ -1,0 +1,87 @@
+"""Whether to take a job now, and when to come back if not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lambdas.domain.capacity import Load, predicted_wait_s
+from lambdas.domain.errors import ApiError, busy
+from lambdas.domain.policy import Model, Tier
+
+BEAT_S = 5.0
+"""How often the snapshot is renewed."""
+BELL_NEEDLESS_S = 10.0
+"""With more work waiting than this takes, a dispatcher is called at the next free slot anyway."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks, as the authorizer found.
+
+    Attributes:
+        tenant: Owner of the key.
+        models: Names the key may use; None for all.
+        tiers: Tiers the key may use; None for all.
+        rate_per_s: Submissions a second.
+        in_flight_max: Unfinished jobs.
+    """
+
+    tenant: str
+    models: frozenset[str] | None
+    tiers: frozenset[str] | None
+    rate_per_s: float
+    in_flight_max: int
+
+
+def load_of(snapshot: Mapping[str, Any], model: str) -> Load:
+    """A model's load in a region's snapshot; without one, an idle instance is assumed."""
+    seen = snapshot.get("models", {}).get(model)
+    if seen is None:
+        return Load(instances=1, in_use=0, waiting={})
+    return Load(instances=seen["instances"], in_use=seen["in_use"], waiting=seen["waiting"])
+
+
+def refuse(
+    caller: Caller,
+    model: Model,
+    tiers: Sequence[Tier],
+    tier: str,
+    snapshot: Mapping[str, Any],
+    deadline_s: float,
+) -> ApiError | None:
+    """Decide whether a job can be taken.
+
+    Args:
+        caller: Its limits.
+        model: What should answer.
+        tiers: All tiers, most urgent first.
+        tier: The job's.
+        snapshot: What beat last saw of this region.
+        deadline_s: Seconds by which the job must have started.
+
+    Returns:
+        None to take it; else the 429 with the seconds after which it is worth another try.
+    """
+    unfinished = int(snapshot.get("tenants", {}).get(caller.tenant, 0))
+    if unfinished >= caller.in_flight_max:
+        return busy(
+            f"You have {unfinished} unfinished jobs; your limit is {caller.in_flight_max}.",
+            code="in_flight_limit",
+            retry_after_s=BEAT_S,
+        )
+    wait_s = predicted_wait_s(model, tiers, tier, load_of(snapshot, model.name))
+    if wait_s > deadline_s:
+        return busy(
+            f"The job would start in about {wait_s:.0f} s, after its deadline of "
+            f"{deadline_s:.0f} s.",
+            code="deadline_unreachable",
+            retry_after_s=wait_s - deadline_s,
+        )
+    return None
+
+
+def bell_needed(model: Model, load: Load) -> bool:
+    """Whether a new job needs a bell, or waits behind so much that one would change nothing."""
+    waiting = sum(load.waiting.values())
+    rate = load.instances * model.concurrency / model.service_s
+    return waiting < BELL_NEEDLESS_S * rate

@@ -1,0 +1,158 @@
+"""`POST /v1/jobs`: validate, decide, then message before ledger before bell.
+
+In that order every accepted job has a message; the ledger write is the acceptance. Dying between
+any two steps leaves either nothing that counts or a job that will run.
+"""
+
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+
+from lambdas.adapters.clock import now_ms, now_s
+from lambdas.adapters.directory import Directory
+from lambdas.adapters.functions import Functions
+from lambdas.adapters.gate import RATE_WINDOW_S, Gate
+from lambdas.adapters.ledger import Ledger
+from lambdas.adapters.payloads import Payloads
+from lambdas.adapters.queues import Queues
+from lambdas.domain import admission, payloads
+from lambdas.domain.admission import Caller
+from lambdas.domain.errors import busy, conflict, forbidden, invalid
+from lambdas.domain.job import ENTROPY_BYTES_MIN, Job, Status, job_id
+from lambdas.domain.policy import Policy
+from lambdas.domain.requests import Submission, read_idempotency_key, read_submission
+from lambdas.handlers.api import Request
+
+logger = Logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepting:
+    """Takes jobs in one region."""
+
+    region: str
+    policy: Policy
+    ledger: Ledger
+    gate: Gate
+    queues: Queues
+    payloads: Payloads
+    directory: Directory
+    functions: Functions
+
+    def accept(self, request: Request) -> tuple[Job, bool, dict[str, Any]]:
+        """Take a job, or find the one that the same request made before.
+
+        Returns:
+            The job, whether it is a replay, and the snapshot that was decided on.
+
+        Raises:
+            ApiError: It is refused; nothing was kept.
+        """
+        caller = request.known_caller
+        key = read_idempotency_key(request.headers.get("idempotency-key"))
+        submission = read_submission(request.body, self.policy)
+        self._allowed(caller, submission)
+        identity = job_id(caller.tenant, key, secrets.token_bytes(ENTROPY_BYTES_MIN))
+        if key is not None:
+            earlier = self.ledger.get(identity)
+            if earlier is not None:
+                return _replayed(earlier, submission), True, {}
+        snapshot = self._room(caller, submission)
+        job = self._job(identity, caller, submission, request.trace_id)
+        if job.input_key is not None:
+            self.payloads.keep_input(job.input_key, submission.input_bytes)
+        self.queues.send(
+            model=job.model, tier=job.tier, job_id=job.id, attempt=1, tenant=job.tenant
+        )
+        earlier = self.ledger.create(job)
+        if earlier is not None:
+            return _replayed(earlier, submission), True, snapshot
+        model = self.policy.models[job.model]
+        if admission.bell_needed(model, admission.load_of(snapshot, job.model)):
+            self.functions.ring(model=job.model, tier=job.tier, jobs=1)
+        logger.info("accepted", job_id=job.id, tenant=job.tenant, model=job.model, tier=job.tier)
+        return job, False, snapshot
+
+    def _allowed(self, caller: Caller, submission: Submission) -> None:
+        request = submission.request
+        if caller.models is not None and request.model not in caller.models:
+            raise forbidden("This key may not use that model.", param="model")
+        if caller.tiers is not None and request.tier not in caller.tiers:
+            raise forbidden("This key may not use that tier.", param="tier")
+        if request.webhook is not None:
+            tenant = self.directory.tenant(caller.tenant)
+            if tenant is None or tenant.webhook_secret is None:
+                raise invalid(
+                    "A webhook needs a signing secret; an operator sets one for the tenant.",
+                    param="webhook",
+                )
+
+    def _room(self, caller: Caller, submission: Submission) -> dict[str, Any]:
+        at_s = now_s()
+        counted = self.gate.count_submission(
+            caller.tenant, now_s=at_s, limit_per_s=caller.rate_per_s
+        )
+        if counted is None:
+            raise busy(
+                f"You may submit {caller.rate_per_s:g} jobs a second.",
+                code="rate_limit",
+                retry_after_s=RATE_WINDOW_S - at_s % RATE_WINDOW_S,
+            )
+        snapshot = self.gate.snapshot()
+        request = submission.request
+        refused = admission.refuse(
+            caller,
+            self.policy.models[request.model],
+            self.policy.tiers,
+            request.tier,
+            snapshot,
+            request.deadline_s or self.policy.deadline_s_default,
+        )
+        if refused is not None:
+            logger.info("refused", tenant=caller.tenant, code=refused.code)
+            raise refused
+        return snapshot
+
+    def _job(self, identity: str, caller: Caller, submission: Submission, trace_id: str) -> Job:
+        request, at_ms = submission.request, now_ms()
+        deadline_s = request.deadline_s or self.policy.deadline_s_default
+        packed = payloads.pack(submission.input_bytes)
+        # The digest keeps a later request with the same key from replacing this one's input.
+        key = f"inputs/{identity}/{submission.digest.hex()}.json" if packed is None else None
+        return Job(
+            id=identity,
+            status=Status.QUEUED,
+            attempt=1,
+            owner=self.region,
+            home=self.region,
+            tenant=caller.tenant,
+            model=request.model,
+            tier=request.tier,
+            created_ms=at_ms,
+            deadline_ms=at_ms + 1000 * deadline_s,
+            request_hash=submission.digest,
+            input=packed,
+            input_key=key,
+            metadata=json.dumps(request.metadata) if request.metadata else None,
+            webhook=request.webhook,
+            trace_id=trace_id[:100] or None,
+        )
+
+
+def _replayed(earlier: Job, submission: Submission) -> Job:
+    if earlier.erased:
+        raise conflict(
+            "The job of this Idempotency-Key was erased.",
+            code="job_erased",
+            param="Idempotency-Key",
+        )
+    if earlier.request_hash != submission.digest:
+        raise conflict(
+            "This Idempotency-Key was used for another request.",
+            code="idempotency_key_reused",
+            param="Idempotency-Key",
+        )
+    return earlier

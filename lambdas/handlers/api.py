@@ -1,0 +1,113 @@
+"""HTTP as API Gateway's proxy integration speaks it: events in, answers out."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lambdas.domain.admission import Caller
+from lambdas.domain.errors import ApiError, invalid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request.
+
+    Attributes:
+        route: Method and resource, like `GET /v1/jobs/{id}`.
+        path: As the client sees it, the stage's name included.
+        parameters: Of the path.
+        query: Of the query string.
+        headers: By lower-case name.
+        body: As sent.
+        caller: As the authorizer found; None on open routes.
+        trace_id: Of API Gateway's trace header, or the request's id.
+    """
+
+    route: str
+    path: str
+    parameters: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    caller: Caller | None
+    trace_id: str
+
+    @property
+    def known_caller(self) -> Caller:
+        """The caller of a route that the authorizer guards.
+
+        Raises:
+            ApiError: API Gateway let somebody through without one.
+        """
+        if self.caller is None:
+            raise ApiError(401, "authentication_error", "invalid_api_key", "No valid API key.")
+        return self.caller
+
+
+def read_request(event: Mapping[str, Any]) -> Request:
+    """Read a proxy event.
+
+    Raises:
+        ApiError: The body is said to be base64 and is not.
+    """
+    context = event.get("requestContext") or {}
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    body = (event.get("body") or "").encode("utf-8", errors="surrogatepass")
+    if event.get("isBase64Encoded"):
+        try:
+            body = base64.b64decode(body, validate=True)
+        except binascii.Error:
+            raise invalid("The body cannot be read.", param=None) from None
+    return Request(
+        route=f"{event['httpMethod']} {event['resource']}",
+        path=str(context.get("path") or event["path"]),
+        parameters=event.get("pathParameters") or {},
+        query=event.get("queryStringParameters") or {},
+        headers=headers,
+        body=body,
+        caller=_caller(context.get("authorizer") or {}),
+        trace_id=str(headers.get("x-amzn-trace-id") or context.get("requestId") or ""),
+    )
+
+
+def answer(
+    status: int, document: Mapping[str, Any] | None, headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A proxy answer."""
+    return {
+        "statusCode": status,
+        "headers": {
+            "Content-Type": "application/json",
+            "Cache-Control": "no-store",
+            **(headers or {}),
+        },
+        "body": "" if document is None else json.dumps(document, separators=(",", ":")),
+        "isBase64Encoded": False,
+    }
+
+
+def refusal(error: ApiError) -> dict[str, Any]:
+    """The answer to a request that is refused."""
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    return answer(error.status, error.body(), headers)
+
+
+def _caller(authorizer: Mapping[str, str]) -> Caller | None:
+    if "tenant" not in authorizer:
+        return None
+    return Caller(
+        tenant=authorizer["tenant"],
+        models=_names(authorizer.get("models", "*")),
+        tiers=_names(authorizer.get("tiers", "*")),
+        rate_per_s=float(authorizer["rate"]),
+        in_flight_max=int(authorizer["in_flight"]),
+    )
+
+
+def _names(text: str) -> frozenset[str] | None:
+    return None if text == "*" else frozenset(filter(None, text.split(",")))

@@ -1,0 +1,82 @@
+"""authorize: who owns an API key, and what it may do. API Gateway keeps the answer for 60 s."""
+
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+
+from lambdas.adapters.directory import Directory, Tenant
+from lambdas.domain.keys import PREFIX, key_hash, key_id
+from lambdas.domain.policy import Policy
+from lambdas.wiring import Execution, Function, Handler
+
+logger = Logger()
+TOKEN_CHARACTERS_MAX = 200
+
+
+class UnauthorizedError(Exception):
+    """API Gateway turns exactly this message into 401 (developer guide, Lambda authorizers)."""
+
+    def __init__(self) -> None:
+        super().__init__("Unauthorized")
+
+
+def create(execution: Execution) -> Handler:
+    """Wire the authorizer of an execution environment."""
+    directory = Directory(execution.client("dynamodb"), execution.names.directory)
+    policy = execution.policy
+
+    def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+        scheme, _, key = str(event.get("authorizationToken", "")).strip().partition(" ")
+        key = key.strip()
+        # An unknown, a wrong and a revoked key get the same answer: nothing can be learned.
+        if scheme.lower() != "bearer" or not key.startswith(PREFIX):
+            raise UnauthorizedError
+        if len(key) > TOKEN_CHARACTERS_MAX:
+            raise UnauthorizedError
+        hashed = key_hash(key)
+        found = directory.key(hashed)
+        tenant = directory.tenant(found.tenant) if found and not found.revoked else None
+        if tenant is None:
+            logger.info("key refused", key_id=key_id(hashed))
+            raise UnauthorizedError
+        logger.info("key accepted", key_id=key_id(hashed), tenant=tenant.id)
+        return _answer(event["methodArn"], tenant, policy, key_id(hashed))
+
+    return handle
+
+
+def _answer(method_arn: str, tenant: Tenant, policy: Policy, key: str) -> dict[str, Any]:
+    # The answer is kept for the key, not for the route, so it must cover every route.
+    api, stage, *_ = method_arn.split("/")
+    rate = tenant.rate_per_s if tenant.rate_per_s is not None else policy.tenant_rate_per_s
+    in_flight = (
+        tenant.in_flight_max if tenant.in_flight_max is not None else policy.tenant_in_flight_max
+    )
+    return {
+        "principalId": tenant.id,
+        "policyDocument": {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Action": "execute-api:Invoke",
+                    "Effect": "Deny" if tenant.disabled else "Allow",
+                    "Resource": f"{api}/{stage}/*",
+                }
+            ],
+        },
+        "context": {
+            "tenant": tenant.id,
+            "key": key,
+            "models": _listed(tenant.models),
+            "tiers": _listed(tenant.tiers),
+            "rate": str(rate),
+            "in_flight": str(in_flight),
+        },
+    }
+
+
+def _listed(names: frozenset[str] | None) -> str:
+    return "*" if names is None else ",".join(sorted(names))
+
+
+handle = Function(create)

@@ -1,0 +1,155 @@
+"""beat: every five seconds, what the region sees of itself.
+
+It renews the region's lease in the ledger, counts instances into the gate, writes the snapshot
+that submit decides on and the verdict that the health check reads, and rings bells that were lost.
+EventBridge knows no rate below a minute, so each minute's tick sends twelve delayed messages.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+
+from lambdas.adapters.aws import AWS_ERRORS, reason
+from lambdas.adapters.clock import now_ms
+from lambdas.adapters.directory import Directory
+from lambdas.adapters.endpoints import Fleet
+from lambdas.adapters.functions import Functions
+from lambdas.adapters.gate import Gate
+from lambdas.adapters.ledger import Ledger
+from lambdas.adapters.queues import Queues
+from lambdas.domain import capacity
+from lambdas.domain.policy import Model, Policy
+from lambdas.handlers.ports import endings
+from lambdas.wiring import Execution, Function, Handler
+
+logger = Logger()
+BEAT_S = 5
+TICK_S = 60
+OUTCOME_DECAY = 0.9
+"""Kept of the outcome counts at each beat: half of them are forgotten in about 33 s."""
+SEND_BATCH_MAX = 10
+"""Messages in one SendMessageBatch (SQS API reference)."""
+LIVE_PAGES_MAX = 20
+"""Pages of 500 unfinished jobs counted by tenant at each beat; beyond it counts are low."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """One region's pulse."""
+
+    region: str
+    policy: Policy
+    ledger: Ledger
+    gate: Gate
+    queues: Queues
+    fleet: Fleet
+    functions: Functions
+    directory: Directory
+
+    def once(self) -> dict[str, Any]:
+        """Look at everything once; returns the snapshot that was written."""
+        at_ms = now_ms()
+        verdict = self._reach_ledger(at_ms)
+        tenants: Counter[str] = Counter()
+        models = {}
+        for model in self.policy.models.values():
+            try:
+                models[model.name] = self._look_at(model, tenants, at_ms)
+            except AWS_ERRORS as error:
+                # One model that cannot be seen must not hide the others.
+                verdict = verdict or f"cannot see {model.name}: {reason(error)}"
+                logger.warning("model not seen", model=model.name, reason=reason(error))
+        snapshot = {
+            "at_ms": at_ms,
+            "models": models,
+            "tenants": dict(tenants),
+            "ready": not verdict,
+            "reason": verdict,
+        }
+        self.gate.write_snapshot(snapshot)
+        self.directory.write_snapshot(self.region, snapshot)
+        return snapshot
+
+    def _reach_ledger(self, now_ms: int) -> str:
+        try:
+            self.ledger.renew_lease(self.region, now_ms=now_ms)
+        except AWS_ERRORS as error:
+            logger.warning("ledger not reached", reason=reason(error))
+            return "the ledger cannot be written"
+        return ""
+
+    def _look_at(self, model: Model, tenants: Counter[str], now_ms: int) -> dict[str, Any]:
+        names = self.policy.names
+        serving = [version for version, share in model.versions.items() if share > 0]
+        instances = sum(
+            self.fleet.instances(names.endpoint(model.name, version)) for version in serving
+        )
+        slots = capacity.slots(model, instances)
+        state = self.gate.state(model.name)
+        self.gate.observe(
+            model.name,
+            capacity=slots,
+            now_ms=now_ms,
+            ok=state.ok * OUTCOME_DECAY,
+            bad=state.bad * OUTCOME_DECAY,
+        )
+        waiting = {
+            tier.name: self.queues.waiting(model.name, tier.name) for tier in self.policy.tiers
+        }
+        oldest_ms: dict[str, int] = {}
+        for page in self.ledger.live(self.region, model.name, pages_max=LIVE_PAGES_MAX):
+            for job in page:
+                tenants[job.tenant] += 1
+                oldest_ms.setdefault(job.tier, job.created_ms)
+        if any(waiting.values()) and slots > len(state.used):
+            self.functions.ring(model=model.name, tier=None, jobs=None)
+        return {
+            "capacity": slots,
+            "in_use": len(state.used),
+            "instances": instances,
+            "service_s": model.service_s,
+            "waiting": waiting,
+            "oldest_s": {tier: (now_ms - at) / 1000 for tier, at in oldest_ms.items()},
+        }
+
+
+def create(execution: Execution) -> Handler:
+    """Wire the pulse of an execution environment."""
+    names, region, sqs = execution.names, execution.region, execution.client("sqs")
+    shared = endings(execution)
+    beat = Beat(
+        region=region,
+        policy=execution.policy,
+        ledger=shared.ledger,
+        gate=shared.gate,
+        queues=shared.queues,
+        fleet=Fleet(execution.client("sagemaker")),
+        functions=shared.functions,
+        directory=Directory(execution.client("dynamodb"), names.directory),
+    )
+
+    def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+        if "Records" not in event:
+            _schedule(sqs, names.queue_url(region, names.beats))
+            return {}
+        snapshot = beat.once()
+        logger.info("beat", ready=snapshot["ready"], reason=snapshot["reason"])
+        return {}
+
+    return handle
+
+
+def _schedule(sqs: Any, url: str) -> None:
+    delays_s = range(0, TICK_S, BEAT_S)
+    entries = [
+        {"Id": str(delay_s), "MessageBody": json.dumps({"beat": delay_s}), "DelaySeconds": delay_s}
+        for delay_s in delays_s
+    ]
+    for start in range(0, len(entries), SEND_BATCH_MAX):
+        sqs.send_message_batch(QueueUrl=url, Entries=entries[start : start + SEND_BATCH_MAX])
+
+
+handle = Function(create)

@@ -1,0 +1,173 @@
+"""complete: commits results. One result is ever committed, however often anything is delivered."""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+
+from lambdas.adapters.aws import AWS_ERRORS
+from lambdas.adapters.clock import now_ms
+from lambdas.adapters.endpoints import output_key
+from lambdas.adapters.ledger import Attempt
+from lambdas.adapters.payloads import Payloads
+from lambdas.domain import payloads
+from lambdas.domain.job import parse_inference_id
+from lambdas.handlers.endings import Answer, Endings
+from lambdas.handlers.ports import endings, payload_store
+from lambdas.wiring import Execution, Function, Handler
+
+logger = Logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """What SageMaker says of one asynchronous invocation.
+
+    Attributes:
+        job: The job's id.
+        attempt: The attempt that was invoked.
+        succeeded: Whether the container answered with success.
+        body: The answer, when the notification carries it.
+        reason: Why it failed; empty otherwise.
+    """
+
+    job: str
+    attempt: int
+    succeeded: bool
+    body: bytes | None
+    reason: str
+
+
+def read_notification(text: str) -> Notification | None:
+    """Read a notification.
+
+    Returns:
+        None for one that names no attempt of ours: sweep finds that attempt by its lease.
+
+    Source:
+        SageMaker developer guide, "Check prediction results". Where the included answer stands
+        is not documented; both places that are seen in use are read.
+    """
+    try:
+        document = json.loads(text)
+        job, attempt = parse_inference_id(str(document["inferenceId"]))
+        succeeded = document["invocationStatus"] == "Completed"
+    except (ValueError, KeyError, TypeError):
+        return None
+    return Notification(
+        job=job,
+        attempt=attempt,
+        succeeded=succeeded,
+        body=_included(document) if succeeded else None,
+        reason="" if succeeded else str(document.get("failureReason") or "no reason given"),
+    )
+
+
+def _included(document: dict[str, Any]) -> bytes | None:
+    parameters = document.get("responseParameters")
+    nested = parameters.get("responseBody") if isinstance(parameters, dict) else None
+    part = document.get("responseBody") or nested
+    if not isinstance(part, dict) or "content" not in part:
+        return None
+    content = str(part["content"])
+    if str(part.get("encoding", "")).upper() != "BASE64":
+        return content.encode()
+    try:
+        return base64.b64decode(content, validate=True)
+    except binascii.Error:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completer:
+    """Commits the results of one region."""
+
+    region: str
+    endings: Endings
+    payloads: Payloads
+
+    def work_off(self, text: str) -> None:
+        """Commit what one notification says."""
+        notification = read_notification(text)
+        if notification is None:
+            logger.warning("notification dropped: it names no attempt of ours")
+            return
+        if notification.succeeded:
+            self._succeeded(notification)
+        else:
+            self._failed(notification, code="model_error", message=notification.reason)
+
+    def _succeeded(self, notification: Notification) -> None:
+        key, body = None, notification.body
+        if body is None:
+            job = self.endings.ledger.get(notification.job)
+            if job is None or job.version is None or job.attempt != notification.attempt:
+                logger.info("late result dropped", job_id=notification.job)
+                return
+            key = output_key(job.model, job.version, job.id, notification.attempt)
+            body = self.payloads.result(key)
+        if not payloads.is_json(body):
+            self._failed(
+                notification, code="invalid_output", message="The model's answer is not JSON."
+            )
+            return
+        packed = payloads.pack(body)
+        if packed is None and key is None:
+            key = self._key(notification)
+        claim = Attempt(notification.job, self.region, notification.attempt)
+        answer = Answer(packed=packed) if packed is not None else Answer(key=key)
+        outcome = self.endings.completed(claim, answer, now_ms=now_ms())
+        logger.info(
+            "completed" if outcome.won else "result not committed",
+            job_id=notification.job,
+            attempt=notification.attempt,
+            status=outcome.job.status if outcome.job else "unknown",
+        )
+
+    def _key(self, notification: Notification) -> str | None:
+        job = self.endings.ledger.get(notification.job)
+        if job is None or job.version is None:
+            return None
+        return output_key(job.model, job.version, job.id, notification.attempt)
+
+    def _failed(self, notification: Notification, *, code: str, message: str) -> None:
+        job = self.endings.ledger.get(notification.job)
+        if job is None or job.attempt != notification.attempt:
+            logger.info("late failure dropped", job_id=notification.job)
+            return
+        outcome = self.endings.failed(job, code=code, message=message, now_ms=now_ms())
+        logger.info(
+            "attempt failed",
+            job_id=job.id,
+            attempt=job.attempt,
+            code=code,
+            status=outcome.job.status if outcome.job else "unknown",
+        )
+
+
+def create(execution: Execution) -> Handler:
+    """Wire the completer of an execution environment."""
+    completer = Completer(
+        region=execution.region,
+        endings=endings(execution),
+        payloads=payload_store(execution),
+    )
+
+    def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+        failures = []
+        for record in event["Records"]:
+            try:
+                completer.work_off(record["body"])
+            except AWS_ERRORS:
+                logger.exception("notification left for another try")
+                failures.append({"itemIdentifier": record["messageId"]})
+        completer.endings.settle()
+        return {"batchItemFailures": failures}
+
+    return handle
+
+
+handle = Function(create)

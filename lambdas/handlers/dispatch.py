@@ -1,0 +1,279 @@
+"""dispatch: from the tier queues to the endpoints, only as fast as those can work.
+
+Slots are reserved first, then at most that many messages are taken; a job is started in the
+ledger, then invoked, and only then is its message deleted. Dying anywhere leaves a message that
+is delivered again, or a lease that sweep finds.
+"""
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+
+from lambdas.adapters.aws import AWS_ERRORS, reason
+from lambdas.adapters.clock import now_ms
+from lambdas.adapters.endpoints import BODY_BYTES_MAX, Endpoints
+from lambdas.adapters.functions import Functions
+from lambdas.adapters.gate import Gate
+from lambdas.adapters.ledger import Attempt, Ledger, Outcome
+from lambdas.adapters.payloads import Payloads
+from lambdas.adapters.queues import RECEIVE_MAX, Queues, Ticket
+from lambdas.domain import capacity, dispatch, payloads
+from lambdas.domain.job import Job, Status
+from lambdas.domain.policy import Model, Policy
+from lambdas.domain.release import choose_version
+from lambdas.handlers.endings import Endings
+from lambdas.handlers.ports import endings, payload_store
+from lambdas.wiring import SEND_ONCE, Execution, Function, Handler
+
+logger = Logger()
+ROUNDS_MAX = 60
+"""Rounds of one run: the time limit ends a run long before."""
+TIME_LEFT_MS_MIN = 15_000
+"""A round of ten jobs must fit into what is left of the function's time."""
+UNKNOWN_JOB_MS = 60_000
+"""A message precedes its ledger item; one whose job is still unknown after this is dropped."""
+EARLY_RETRY_S = 5
+"""When a message that is early, or whose invocation was refused, is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """A hint that a model may have work.
+
+    Attributes:
+        model: Which.
+        tier: Where one job is known to wait, or None.
+        jobs: How many are known to wait, or None for as many as there are.
+    """
+
+    model: str
+    tier: str | None
+    jobs: int | None
+
+
+@dataclass(slots=True)
+class Round:
+    """What one round did."""
+
+    started: Counter[str] = field(default_factory=Counter)
+    done: list[Ticket] = field(default_factory=list)
+    kept: set[str] = field(default_factory=set)
+    empty: set[str] = field(default_factory=set)
+    received: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispatcher:
+    """One region's dispatcher."""
+
+    region: str
+    policy: Policy
+    ledger: Ledger
+    gate: Gate
+    queues: Queues
+    endpoints: Endpoints
+    payloads: Payloads
+    functions: Functions
+    endings: Endings
+
+    def run(self, bell: Bell, *, time_left_ms: Any) -> Counter[str]:
+        """Fill the model's free slots.
+
+        Args:
+            bell: What is known of the work.
+            time_left_ms: Callable that tells what is left of the function's time.
+
+        Returns:
+            Jobs started, by tier.
+        """
+        model = self.policy.models.get(bell.model)
+        total: Counter[str] = Counter()
+        if model is None:
+            logger.warning("bell for an unknown model")
+            return total
+        for _ in range(ROUNDS_MAX):
+            if time_left_ms() < TIME_LEFT_MS_MIN:
+                self.functions.ring(model=model.name, tier=None, jobs=None)
+                break
+            more, started = self._round(model, bell)
+            total += started
+            if not more:
+                break
+            if bell.jobs is not None and started:
+                left = bell.jobs - started.total()
+                bell = Bell(bell.model, bell.tier, left) if left > 0 else bell
+        return total
+
+    def _round(self, model: Model, bell: Bell) -> tuple[bool, Counter[str]]:
+        at_ms = now_ms()
+        state = self.gate.state(model.name)
+        usable = capacity.usable_slots(
+            model,
+            capacity=state.capacity,
+            age_s=(at_ms - state.capacity_ms) / 1000,
+            ok=state.ok,
+            bad=state.bad,
+        )
+        free = usable - len(state.used)
+        nothing: Counter[str] = Counter()
+        if free <= 0:
+            return not self.gate.want(model.name, capacity=usable, now_ms=at_ms), nothing
+        # Only a lone bell on an uncontended gate may look at its own tier alone.
+        lone = bell.jobs is not None and bell.tier is not None and state.wanted_ms is None
+        number = min(free, RECEIVE_MAX, bell.jobs if lone and bell.jobs else RECEIVE_MAX)
+        run = uuid.uuid4().hex[:12]
+        tokens = [f"{at_ms}.{run}.{index}" for index in range(number)]
+        if not self.gate.reserve(model.name, tokens, capacity=usable):
+            return True, nothing
+        pulls = (
+            [dispatch.Pull(bell.tier, number)]
+            if lone and bell.tier is not None
+            else dispatch.plan(number, self.policy.tiers, state.credits)
+        )
+        result = self._start_all(model, pulls, tokens, lone=lone)
+        if not lone:
+            self.gate.owe(
+                model.name,
+                dispatch.settle(self.policy.tiers, state.credits, result.started, result.empty),
+            )
+        unused = set(tokens) - result.kept
+        wanted = None
+        if unused:
+            wanted = self.gate.release(model.name, unused).wanted_ms
+        more = wanted is not None or result.received >= number
+        finished = lone and result.received >= number and wanted is None
+        return more and not finished, result.started
+
+    def _start_all(
+        self, model: Model, pulls: list[dispatch.Pull], tokens: list[str], *, lone: bool
+    ) -> Round:
+        result = Round()
+        unused = list(tokens)
+        for pull in pulls:
+            at_most = min(pull.at_most, len(unused))
+            if at_most <= 0:
+                break
+            tickets = self.queues.receive(
+                model.name, pull.tier, at_most=at_most, wait_s=1 if lone else 0
+            )
+            result.received += len(tickets)
+            if len(tickets) < at_most:
+                result.empty.add(pull.tier)
+            for ticket in tickets:
+                job = self._start(model, ticket, unused[-1], result)
+                if job is not None and job.slot == unused[-1]:
+                    result.kept.add(unused.pop())
+            self._delete(model, result)
+        return result
+
+    def _delete(self, model: Model, result: Round) -> None:
+        for tier in {ticket.tier for ticket in result.done}:
+            self.queues.delete(model.name, tier, [t for t in result.done if t.tier == tier])
+        result.done.clear()
+
+    def _start(self, model: Model, ticket: Ticket, slot: str, result: Round) -> Job | None:
+        """Start one attempt and hand it over; the job, if it holds a slot now."""
+        if ticket.job is None:
+            logger.warning("malformed message dropped", message_id=ticket.message)
+            result.done.append(ticket)
+            return None
+        at_ms = now_ms()
+        claim = Attempt(ticket.job, self.region, ticket.attempt)
+        outcome = self.ledger.apply(
+            claim,
+            "start",
+            now_ms=at_ms,
+            started_ms=at_ms,
+            lease_ms=at_ms + 1000 * model.lease_s,
+            version=choose_version(model.versions, ticket.job, ticket.attempt),
+            slot=slot,
+            message=ticket.message,
+        )
+        if not outcome.won or outcome.job is None:
+            self._refused(model, ticket, outcome, at_ms, result)
+            return None
+        job = outcome.job
+        try:
+            self._invoke(model, job)
+        except AWS_ERRORS as error:
+            # The attempt keeps its slot and its message: the redelivery invokes again.
+            logger.warning(
+                "invocation refused",
+                job_id=job.id,
+                attempt=job.attempt,
+                reason=reason(error),
+            )
+            self.queues.put_back(model.name, ticket, after_s=EARLY_RETRY_S)
+            return job
+        result.started[ticket.tier] += 1
+        result.done.append(ticket)
+        return job
+
+    def _invoke(self, model: Model, job: Job) -> None:
+        body, location = None, None
+        if job.input is not None:
+            body = payloads.unpack(job.input)
+        elif job.input_key is not None:
+            location = self.payloads.location(job.input_key, home=job.home)
+        if body is not None and len(body) > BODY_BYTES_MAX:
+            raise ValueError("an inline payload is never larger than the endpoint takes")
+        self.endpoints.invoke(
+            endpoint=self.policy.names.endpoint(model.name, str(job.version)),
+            job_id=job.id,
+            attempt=job.attempt,
+            body=body,
+            location=location,
+            request_ttl_s=model.request_ttl_s,
+            invocation_timeout_s=model.invocation_timeout_s,
+        )
+
+    def _refused(
+        self, model: Model, ticket: Ticket, outcome: Outcome, now_ms: int, result: Round
+    ) -> None:
+        """The ledger did not let the attempt start: say why, and drop or keep its message."""
+        job = outcome.job
+        early = job is None or (job.attempt < ticket.attempt and not job.status.terminal)
+        if early and now_ms - ticket.sent_ms < UNKNOWN_JOB_MS:
+            self.queues.put_back(model.name, ticket, after_s=EARLY_RETRY_S)
+            return
+        if job is not None and job.attempt == ticket.attempt and job.status is Status.QUEUED:
+            if job.deadline_ms > now_ms or job.owner != self.region:
+                reason = "for another region"
+            else:
+                self.endings.expired(job, now_ms=now_ms)
+                reason = "past its deadline"
+        else:
+            reason = "of an unknown job" if job is None else f"stale: the job is {job.status}"
+        logger.info("message dropped", job_id=ticket.job, attempt=ticket.attempt, reason=reason)
+        result.done.append(ticket)
+
+
+def create(execution: Execution) -> Handler:
+    """Wire the dispatcher of an execution environment."""
+    ended = endings(execution)
+    dispatcher = Dispatcher(
+        region=execution.region,
+        policy=execution.policy,
+        ledger=ended.ledger,
+        gate=ended.gate,
+        queues=ended.queues,
+        endpoints=Endpoints(execution.client("sagemaker-runtime", SEND_ONCE)),
+        payloads=payload_store(execution),
+        functions=ended.functions,
+        endings=ended,
+    )
+
+    def handle(event: dict[str, Any], context: Any) -> dict[str, int]:
+        bell = Bell(str(event.get("model")), event.get("tier"), event.get("jobs"))
+        started = dispatcher.run(bell, time_left_ms=context.get_remaining_time_in_millis)
+        ended.settle()
+        logger.info("dispatched", model=bell.model, started=dict(started))
+        return dict(started)
+
+    return handle
+
+
+handle = Function(create)

@@ -1,0 +1,139 @@
+"""How an attempt ends: the steps that complete, sweep and dispatch share.
+
+Every step may be repeated. The ledger decides which attempt won; slot, webhook and bell follow
+from what the ledger says, so that a crash between any two of them is repaired by doing them again.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from aws_lambda_powertools.logging import Logger
+
+from lambdas.adapters.functions import Functions
+from lambdas.adapters.gate import Gate
+from lambdas.adapters.ledger import Claim, Ledger, Outcome
+from lambdas.adapters.outbox import Outbox
+from lambdas.adapters.queues import Queues
+from lambdas.domain.job import Job, Status
+from lambdas.domain.policy import Policy
+
+logger = Logger()
+ERROR_CHARACTERS_MAX = 500
+"""A model's error message is kept that long: it may quote the request."""
+
+
+@dataclass(slots=True)
+class _Freed:
+    slots: set[str] = field(default_factory=set)
+    ok: int = 0
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a model answered: compressed when small, else the key of its object.
+
+    Attributes:
+        packed: Compressed JSON, or None.
+        key: The object's key in this region's bucket, or None.
+    """
+
+    packed: bytes | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endings:
+    """Ends attempts in one region. `settle` must be called after a batch of them."""
+
+    policy: Policy
+    ledger: Ledger
+    gate: Gate
+    queues: Queues
+    outbox: Outbox
+    functions: Functions
+    freed: dict[str, _Freed] = field(default_factory=lambda: defaultdict(_Freed))
+
+    def completed(self, claim: Claim, answer: Answer, *, now_ms: int) -> Outcome:
+        """Commit an attempt's answer. One result is ever committed."""
+        outcome = self.ledger.apply(
+            claim,
+            "complete",
+            now_ms=now_ms,
+            finished_ms=now_ms,
+            output=answer.packed,
+            output_key=answer.key,
+        )
+        self._ended(claim, outcome, ok=1)
+        return outcome
+
+    def failed(self, job: Job, *, code: str, message: str, now_ms: int) -> Outcome:
+        """Try again, or fail the job when its attempts are used up.
+
+        The message of the next attempt is sent before the ledger knows of it, so that a queued
+        job always has a message; one that is early waits until the ledger has caught up.
+        """
+        model = self.policy.models[job.model]
+        error = {"code": code, "message": message[:ERROR_CHARACTERS_MAX]}
+        if job.status is not Status.IN_PROGRESS:
+            outcome = Outcome(won=False, job=job)
+        elif job.attempt >= model.attempts_max:
+            outcome = self.ledger.apply(job, "fail", now_ms=now_ms, finished_ms=now_ms, error=error)
+        else:
+            self.queues.send(
+                model=job.model,
+                tier=job.tier,
+                job_id=job.id,
+                attempt=job.attempt + 1,
+                tenant=job.tenant,
+                delay_s=model.retry_delay_s * 2 ** (job.attempt - 1),
+            )
+            outcome = self.ledger.apply(
+                job, "retry", now_ms=now_ms, attempt=job.attempt + 1, error=error
+            )
+            if outcome.won and job.slot:
+                self._free(job.model, job.slot, bad=1)
+                return outcome
+        self._ended(job, outcome, bad=1)
+        return outcome
+
+    def expired(self, claim: Claim, *, now_ms: int) -> Outcome:
+        """End a job that did not start in time."""
+        outcome = self.ledger.apply(
+            claim,
+            "expire",
+            now_ms=now_ms,
+            finished_ms=now_ms,
+            error={"code": "deadline_exceeded", "message": "The job did not start in time."},
+        )
+        self._ended(claim, outcome)
+        return outcome
+
+    def release(self, job: Job) -> None:
+        """Give a finished job's slot back."""
+        if job.slot:
+            self._free(job.model, job.slot)
+
+    def settle(self) -> None:
+        """Give the freed slots back, a write per model, and ring for those who want them."""
+        for model, freed in list(self.freed.items()):
+            state = self.gate.release(model, freed.slots, ok=freed.ok, bad=freed.bad)
+            if state.wanted_ms is not None:
+                self.functions.ring(model=model, tier=None, jobs=None)
+            del self.freed[model]
+
+    def _ended(self, claim: Claim, outcome: Outcome, *, ok: int = 0, bad: int = 0) -> None:
+        job = outcome.job
+        if job is None or job.attempt != claim.attempt or not job.status.terminal:
+            return  # forgotten, or a later attempt runs: its slot is not ours to give
+        if job.slot:
+            won = int(outcome.won)
+            self._free(job.model, job.slot, ok=ok * won, bad=bad * won)
+        if job.webhook:
+            self.outbox.announce(job)
+
+    def _free(self, model: str, slot: str, *, ok: int = 0, bad: int = 0) -> None:
+        freed = self.freed[model]
+        freed.slots.add(slot)
+        freed.ok += ok
+        freed.bad += bad

@@ -1,0 +1,31 @@
+"""Ports that several functions share, wired for one execution environment."""
+
+from lambdas.adapters.functions import Functions
+from lambdas.adapters.gate import Gate
+from lambdas.adapters.ledger import Ledger
+from lambdas.adapters.outbox import Outbox
+from lambdas.adapters.payloads import Payloads
+from lambdas.adapters.queues import Queues
+from lambdas.handlers.endings import Endings
+from lambdas.wiring import Execution
+
+
+def endings(execution: Execution) -> Endings:
+    """What ends attempts in this region."""
+    names, region = execution.names, execution.region
+    dynamodb, sqs = execution.client("dynamodb"), execution.client("sqs")
+    return Endings(
+        policy=execution.policy,
+        ledger=Ledger(dynamodb, names.ledger),
+        gate=Gate(dynamodb, names.gate),
+        queues=Queues(sqs, names, region),
+        outbox=Outbox(sqs, names.queue_url(region, names.webhooks)),
+        functions=Functions(execution.client("lambda"), names),
+    )
+
+
+def payload_store(execution: Execution) -> Payloads:
+    """This region's payload bucket."""
+    return Payloads(
+        execution.client("s3"), execution.names, execution.region, execution.policy.regions
+    )

@@ -1,0 +1,189 @@
+"""sweep: once a minute, whatever else was missed.
+
+Leases that ran out, deadlines that passed, dead letters of live jobs, slots that nobody holds,
+and jobs whose retention is over. Everything here is a repair: it may run late, twice, or not at
+all for a while, and nothing is lost.
+"""
+
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+
+from lambdas.adapters.clock import now_ms
+from lambdas.adapters.directory import Directory
+from lambdas.adapters.endpoints import output_key
+from lambdas.adapters.payloads import Payloads
+from lambdas.domain import payloads
+from lambdas.domain.job import Job, Status
+from lambdas.domain.policy import Model, Policy
+from lambdas.handlers.endings import Answer, Endings
+from lambdas.handlers.ports import endings, payload_store
+from lambdas.wiring import Execution, Function, Handler
+
+logger = Logger()
+DISPATCH_MS_MAX = 120_000
+"""Twice dispatch's time limit: a slot reserved longer ago is held by a started job or by nobody."""
+DEAD_LETTERS_MAX = 100
+"""Dead letters worked off for one queue in one run."""
+RETENTION_DAYS_BACK = 8
+"""Days before the retention limit that are looked at: the longest life of a job, and one."""
+RETENTION_JOBS_MAX = 500
+"""Jobs forgotten for one tenant and day in one run."""
+RETENTION_EVERY_MIN = 60
+TIME_LEFT_MS_MIN = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """One region's repairs."""
+
+    region: str
+    policy: Policy
+    endings: Endings
+    payloads: Payloads
+    directory: Directory
+
+    def once(self, *, time_left_ms: Any) -> dict[str, int]:
+        """Repair everything once, as far as the time reaches.
+
+        Returns:
+            Counts of repairs by kind.
+        """
+        counts = {"leases": 0, "deadlines": 0, "slots": 0, "dead_letters": 0, "forgotten": 0}
+        at_ms = now_ms()
+        for model in self.policy.models.values():
+            self._model(model, counts, at_ms, time_left_ms)
+            self.endings.settle()
+        if (at_ms // 60_000) % RETENTION_EVERY_MIN == 0:
+            counts["forgotten"] = self._forget(at_ms, time_left_ms)
+        return counts
+
+    def _model(
+        self,
+        model: Model,
+        counts: dict[str, int],
+        now_ms: int,
+        time_left_ms: Any,
+    ) -> None:
+        # The gate is read first: a slot that is reserved later is younger than any judged here.
+        used = self.endings.gate.state(model.name).used
+        held: set[str] = set()
+        for page in self.endings.ledger.live(self.region, model.name):
+            if time_left_ms() < TIME_LEFT_MS_MIN:
+                logger.warning("sweep ran out of time", model=model.name)
+                return
+            for job in self.endings.ledger.get_many(live.id for live in page).values():
+                if job.slot:
+                    held.add(job.slot)
+                self._job(model, job, counts, now_ms)
+        stale = {slot for slot in used - held if now_ms - _reserved_ms(slot) > DISPATCH_MS_MAX}
+        if stale:
+            logger.warning("slots repaired", model=model.name, slots=len(stale))
+            self.endings.gate.release(model.name, stale)
+            counts["slots"] += len(stale)
+        for tier in self.policy.tiers:
+            counts["dead_letters"] += self._dead_letters(model.name, tier.name)
+
+    def _job(self, model: Model, job: Job, counts: dict[str, int], now_ms: int) -> None:
+        if job.owner != self.region:
+            return
+        if job.status is Status.QUEUED and job.deadline_ms <= now_ms:
+            counts["deadlines"] += int(self.endings.expired(job, now_ms=now_ms).won)
+        elif job.status is Status.IN_PROGRESS and (job.lease_ms or 0) <= now_ms:
+            counts["leases"] += 1
+            self._lease_over(model, job, now_ms)
+
+    def _lease_over(self, model: Model, job: Job, now_ms: int) -> None:
+        """Its notification never came: take the answer if there is one, else try again."""
+        key = output_key(model.name, str(job.version), job.id, job.attempt)
+        body = self.payloads.find_result(key)
+        if body is not None and payloads.is_json(body):
+            packed = payloads.pack(body)
+            answer = Answer(packed=packed) if packed is not None else Answer(key=key)
+            outcome = self.endings.completed(job, answer, now_ms=now_ms)
+        else:
+            outcome = self.endings.failed(
+                job,
+                code="model_timeout",
+                message="The model gave no answer within its time.",
+                now_ms=now_ms,
+            )
+        logger.warning(
+            "lease ran out",
+            job_id=job.id,
+            attempt=job.attempt,
+            status=outcome.job.status if outcome.job else "unknown",
+        )
+
+    def _dead_letters(self, model: str, tier: str) -> int:
+        """Send dead letters of live jobs again; the others are done with."""
+        queues, sent = self.endings.queues, 0
+        for _ in range(DEAD_LETTERS_MAX // 10):
+            tickets = queues.receive(model, tier, at_most=10, dead=True)
+            if not tickets:
+                break
+            jobs = self.endings.ledger.get_many(t.job for t in tickets if t.job is not None)
+            for ticket in tickets:
+                job = jobs.get(ticket.job or "")
+                if job is None or job.attempt != ticket.attempt or job.status.terminal:
+                    continue
+                queues.send(
+                    model=model,
+                    tier=tier,
+                    job_id=job.id,
+                    attempt=job.attempt,
+                    tenant=job.tenant,
+                )
+                sent += 1
+            queues.delete(model, tier, tickets, dead=True)
+        return sent
+
+    def _forget(self, now_ms: int, time_left_ms: Any) -> int:
+        """Delete finished jobs whose retention is over; regions share the tenants by hash."""
+        regions, forgotten = self.policy.regions, 0
+        limit_ms = now_ms - 1000 * self.policy.retention_s
+        newest = datetime.fromtimestamp(limit_ms / 1000, UTC)
+        for tenant in self.directory.tenants():
+            if regions[zlib.crc32(tenant.encode()) % len(regions)] != self.region:
+                continue
+            for back in range(RETENTION_DAYS_BACK):
+                if time_left_ms() < TIME_LEFT_MS_MIN:
+                    return forgotten
+                day = (newest - timedelta(days=back)).date().isoformat()
+                listed = self.endings.ledger.jobs_of(
+                    tenant, day, limit=RETENTION_JOBS_MAX, before_ms=limit_ms
+                )
+                for job in self.endings.ledger.get_many(job_id for job_id, _ in listed).values():
+                    if job.finished_ms is not None and job.finished_ms < limit_ms:
+                        self.endings.ledger.forget(job.id)
+                        forgotten += 1
+        return forgotten
+
+
+def create(execution: Execution) -> Handler:
+    """Wire the repairs of an execution environment."""
+    sweep = Sweep(
+        region=execution.region,
+        policy=execution.policy,
+        endings=endings(execution),
+        payloads=payload_store(execution),
+        directory=Directory(execution.client("dynamodb"), execution.names.directory),
+    )
+
+    def handle(_event: dict[str, Any], context: Any) -> dict[str, int]:
+        counts = sweep.once(time_left_ms=context.get_remaining_time_in_millis)
+        logger.info("swept", repairs=counts)
+        return counts
+
+    return handle
+
+
+def _reserved_ms(slot: str) -> int:
+    moment, _, _ = slot.partition(".")
+    return int(moment) if moment.isdigit() else 0
+
+
+handle = Function(create)
