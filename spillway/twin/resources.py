@@ -20,7 +20,7 @@ class Resource:
         stack: Name of its stack.
         properties: As in the template, intrinsic functions resolved.
         attributes: What `Fn::GetAtt` gives; filled in by the service.
-        asset: Directory of the code asset that `Code` or `Content` names; None without one.
+        asset: Directory of the code asset that a function names; None for other types.
     """
 
     type: str

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from spillway.twin.calls import Hook
+from spillway.twin.calls import Fault, Hook
 from spillway.twin.clock import Scheduler
 from spillway.twin.dynamodb import DynamoDb
 from spillway.twin.resources import Resource, UnsupportedError
@@ -115,6 +115,21 @@ def test_each_replica_of_a_strong_table_is_a_table_of_its_region(world: World) -
     world.strong()
     arn = world.client(THERE).describe_table(TableName="things")["Table"]["TableArn"]
     assert arn == f"arn:aws:dynamodb:{THERE}:123456789012:table/things"
+
+
+def test_a_conflict_between_regions_can_be_injected(world: World) -> None:
+    """Code that never met such a conflict gives up at the first one.
+
+    How global tables work, MRSC: a write to an item that another region is writing fails with
+    ReplicatedWriteConflictException, and may be retried.
+    """
+    world.strong()
+    conflict = "ReplicatedWriteConflictException"
+    fault = world.hook.fail(Fault(conflict, operation="PutItem", region=THERE, times=None))
+    with pytest.raises(ClientError, match=conflict):
+        world.put(THERE, "value")
+    assert fault.hits
+    world.put(HERE, "value")
 
 
 def test_a_witness_holds_no_table(world: World) -> None:
