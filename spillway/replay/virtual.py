@@ -20,8 +20,8 @@ from spillway.twin.clock import Task
 from spillway.twin.twin import Twin
 
 TENANT: Final = "replay"
-SETTLE_S: Final = 30.0
-"""Before the first request: the functions' first beats tell the gate how much room there is."""
+SETTLE_S: Final = 90.0
+"""Before the first request: a minute until the first beats, which tell the gate its room."""
 DRAIN_S_MAX: Final = 6 * 3600.0
 """After the last request: a job that has not ended by then is lost."""
 LOOK_EVERY_S: Final = 5.0
@@ -65,7 +65,7 @@ class VirtualReplay:
     def __init__(self, twin: Twin, deployment: Deployment) -> None:
         self._twin = twin
         self._deployment = deployment
-        self._jobs: dict[str, int] = {}
+        self._jobs: dict[str, tuple[int, str]] = {}
         self._report = Report.of(
             {name: deployment.tiers[name].target_wait_s for name in deployment.tiers}
         )
@@ -144,7 +144,7 @@ class VirtualReplay:
         document = answer.json()
         if answer.status_code == httpx.codes.ACCEPTED:
             report.tiers[request.tier].accepted += 1
-            self._jobs[document["id"]] = request.number
+            self._jobs[document["id"]] = (request.number, request.tier)
         else:
             report.turn_away(str(document.get("error", {}).get("code", answer.status_code)))
 
@@ -171,16 +171,16 @@ class VirtualReplay:
         for region in self._deployment.regions:
             for model in self._deployment.models:
                 live = {"S": f"{region}#{model}"}
-                found += Counter(
-                    item["tier"]["S"]
-                    for item in self._pages(
-                        "query",
-                        IndexName="live",
-                        KeyConditionExpression="live = :live",
-                        ExpressionAttributeValues={":live": live},
-                        TableName=names.ledger,
-                    )
-                )
+                for item in self._pages(
+                    "query",
+                    IndexName="live",
+                    KeyConditionExpression="live = :live",
+                    ExpressionAttributeValues={":live": live},
+                    TableName=names.ledger,
+                ):
+                    ours = self._jobs.get(item["pk"]["S"].removeprefix("job#"))
+                    if ours is not None:
+                        found[ours[1]] += 1
         return found
 
     def _count(self, first_s: float) -> None:
@@ -189,15 +189,16 @@ class VirtualReplay:
         last_s = first_s
         waiting = dict(self._jobs)
         for item in self._pages("scan", TableName=self._deployment.names.ledger):
-            row = waiting.pop(item["pk"]["S"].removeprefix("job#"), None)
-            if row is None:
+            ours = waiting.pop(item["pk"]["S"].removeprefix("job#"), None)
+            if ours is None:
                 continue
+            row, tier = ours
             status = item["status"]["S"]
             report.end(status if _is_theirs(item, row) else "swapped")
             report.retried += int(item["attempt"]["N"]) > 1
             if "started_ms" in item:
                 wait_ms = int(item["started_ms"]["N"]) - int(item["created_ms"]["N"])
-                report.tiers[item["tier"]["S"]].started(wait_ms / 1000)
+                report.tiers[tier].started(wait_ms / 1000)
             if "finished_ms" in item:
                 last_s = max(last_s, int(item["finished_ms"]["N"]) / 1000)
         for _ in waiting:
