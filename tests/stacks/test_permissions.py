@@ -1,0 +1,221 @@
+"""Each function may do its work and nothing beside it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from stacks.roles import Grant
+from tests.stacks.assemblies import Assembly, Resource
+
+ACCOUNT = "123456789012"
+HERE = f"us-east-1:{ACCOUNT}"
+OURS = f"arn:aws:s3:::spillway-dev-{ACCOUNT}-us-east-1-payloads"
+SECOND = f"arn:aws:s3:::spillway-dev-{ACCOUNT}-us-east-2-replica"
+
+
+def table(name: str, index: str = "") -> str:
+    """A table of the region, or one of its indexes."""
+    return f"arn:aws:dynamodb:{HERE}:table/spillway-dev-{name}{index and f'/index/{index}'}"
+
+
+def queue(name: str) -> str:
+    """A queue of the region."""
+    return f"arn:aws:sqs:{HERE}:spillway-dev-{name}"
+
+
+def tiers(suffix: str = "") -> set[str]:
+    """The queues of every model."""
+    return {queue(f"*-{tier}{suffix}") for tier in ("interactive", "standard", "batch")}
+
+
+def function(name: str) -> str:
+    """A function of the region."""
+    return f"arn:aws:lambda:{HERE}:function:spillway-dev-{name}"
+
+
+ENDPOINTS = f"arn:aws:sagemaker:{HERE}:endpoint/spillway-dev-*"
+CONSUME = "ChangeMessageVisibility DeleteMessage GetQueueAttributes ReceiveMessage"
+
+ALLOWED: dict[str, dict[str, set[str]]] = {
+    # function: actions (of one service): resources
+    "authorize": {"dynamodb:GetItem": {table("directory")}},
+    "submit": {
+        "dynamodb:GetItem": {table("ledger"), table("directory"), table("gate")},
+        "dynamodb:PutItem": {table("ledger")},
+        "dynamodb:UpdateItem": {table("ledger"), table("gate")},
+        "dynamodb:Query": {table("ledger", "listing")},
+        "sqs:SendMessage": tiers(),
+        "s3:GetObject": {f"{OURS}/inputs/*", f"{OURS}/results/*"},
+        "s3:PutObject": {f"{OURS}/inputs/*", f"{OURS}/results/*", f"{SECOND}/inputs/*"},
+        "s3:DeleteObject": {f"{OURS}/inputs/*", f"{OURS}/results/*", f"{SECOND}/inputs/*"},
+        "s3:ListBucket": {OURS},
+        "lambda:InvokeFunction": {function("dispatch"), function("wait")},
+    },
+    "wait": {
+        "dynamodb:GetItem": {table("ledger")},
+        "s3:GetObject": {f"{OURS}/results/*"},
+        "s3:ListBucket": {OURS},
+    },
+    "dispatch": {
+        "dynamodb:GetItem": {table("gate"), table("ledger")},
+        "dynamodb:UpdateItem": {table("gate"), table("ledger")},
+        "sqs:ReceiveMessage": tiers(),
+        "sqs:DeleteMessage": tiers(),
+        "sqs:ChangeMessageVisibility": tiers(),
+        "sqs:SendMessage": tiers(),
+        "s3:GetObject": {f"{OURS}/inputs/*"},
+        "s3:ListBucket": {OURS},
+        "sagemaker:InvokeEndpointAsync": {ENDPOINTS},
+        "lambda:InvokeFunction": {function("dispatch")},
+    },
+    "complete": {
+        **{f"sqs:{action}": {queue("results")} for action in CONSUME.split()},
+        "sqs:SendMessage": {*tiers(), queue("webhooks")},
+        "dynamodb:GetItem": {table("ledger"), table("gate")},
+        "dynamodb:UpdateItem": {table("ledger"), table("gate")},
+        "s3:GetObject": {f"{OURS}/results/*", f"{OURS}/failures/*"},
+        "s3:ListBucket": {OURS},
+        "lambda:InvokeFunction": {function("dispatch")},
+    },
+    "notify": {
+        **{f"sqs:{action}": {queue("webhooks")} for action in CONSUME.split()},
+        "dynamodb:GetItem": {table("ledger"), table("directory")},
+    },
+    "beat": {
+        **{f"sqs:{action}": {queue("beats")} for action in CONSUME.split()},
+        "sqs:SendMessage": {queue("beats")},
+        "sqs:GetQueueAttributes": {queue("beats"), *tiers()},
+        "dynamodb:GetItem": {table("ledger"), table("gate")},
+        "dynamodb:UpdateItem": {table("ledger"), table("gate")},
+        "dynamodb:PutItem": {table("directory")},
+        "sagemaker:DescribeEndpoint": {ENDPOINTS},
+        "cloudwatch:PutMetricData": {"*"},
+        "lambda:InvokeFunction": {function("dispatch")},
+    },
+    "sweep": {
+        "dynamodb:GetItem": {table("ledger"), table("directory"), table("gate")},
+        "dynamodb:BatchGetItem": {table("ledger")},
+        "dynamodb:UpdateItem": {table("ledger"), table("gate")},
+        "dynamodb:DeleteItem": {table("ledger")},
+        "dynamodb:Query": {table("ledger", "live"), table("ledger", "listing")},
+        "dynamodb:Scan": {table("directory")},
+        "sqs:ReceiveMessage": {*tiers(), *tiers("-dead")},
+        "sqs:DeleteMessage": {*tiers(), *tiers("-dead")},
+        "sqs:SendMessage": {*tiers(), *tiers("-dead")},
+        "s3:GetObject": {f"{OURS}/{p}/*" for p in ("inputs", "results", "failures")},
+        "s3:DeleteObject": {
+            *(f"{OURS}/{p}/*" for p in ("inputs", "results", "failures")),
+            f"{SECOND}/inputs/*",
+        },
+        "s3:ListBucket": {OURS},
+        "lambda:InvokeFunction": {function("dispatch")},
+    },
+}
+
+EVERYTHING = {
+    # What AWS has no addresses for.
+    "cloudwatch:PutMetricData",
+    "ecr:GetAuthorizationToken",
+}
+
+
+def listed(value: Any) -> list[Any]:
+    """IAM writes one of something without a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def statements(role: Resource) -> Iterator[dict[str, Any]]:
+    """The statements of a role's policies."""
+    for policy in role.properties.get("Policies", []):
+        yield from policy["PolicyDocument"]["Statement"]
+
+
+def role_of(assembly: Assembly, name: str) -> Resource:
+    """The role of a function in the first region."""
+    functions = assembly.resources("AWS::Lambda::Function", stack="Region-us-east-1")
+    (function,) = (f for f in functions if str(f.properties["FunctionName"]).endswith(f"-{name}"))
+    role_id = function.properties["Role"]["Fn::GetAtt"][0]
+    return Resource(
+        function.stack, role_id, assembly.templates[function.stack]["Resources"][role_id]
+    )
+
+
+def test_every_function_is_in_the_table(dev: Assembly) -> None:
+    """A new function does not come without somebody deciding what it may do."""
+    functions = dev.resources("AWS::Lambda::Function", stack="Region-us-east-1")
+
+    assert {f"{f.properties['FunctionName']}" for f in functions} == {
+        f"spillway-dev-{name}" for name in ALLOWED
+    }
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_a_function_may_do_exactly_its_work(dev: Assembly, name: str) -> None:
+    """One right too few stops jobs; one too many is what an intruder will use."""
+    given: dict[str, set[str]] = {}
+    for statement in statements(role_of(dev, name)):
+        assert statement["Effect"] == "Allow"
+        for action in listed(statement["Action"]):
+            resources = listed(statement["Resource"])
+            if action.startswith("logs:"):
+                (log,) = resources
+                assert log["Fn::GetAtt"][0].startswith(f"Functions{name.capitalize()}Log")
+            else:
+                given.setdefault(action, set()).update(resources)
+
+    assert given == ALLOWED[name]
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_keys_of_our_own_add_the_use_of_keys_and_nothing_else(prod: Assembly, name: str) -> None:
+    """Encryption with a customer's key is no occasion to widen a role."""
+    actions = {
+        action
+        for statement in statements(role_of(prod, name))
+        for action in listed(statement["Action"])
+        if not action.startswith("logs:")
+    }
+
+    extra = set() if name == "authorize" else {"kms:Decrypt", "kms:GenerateDataKey"}
+    assert actions == set(ALLOWED[name]) | extra
+
+
+@pytest.mark.parametrize("deployment", ["dev", "prod"])
+def test_no_role_may_touch_everything(assembly: Callable[[str], Assembly], deployment: str) -> None:
+    """A wildcard stands only where AWS has no address, and then under a condition if it can."""
+    for role in assembly(deployment).resources("AWS::IAM::Role"):
+        for statement in statements(role):
+            actions, resources = listed(statement["Action"]), listed(statement["Resource"])
+            assert not [action for action in actions if "*" in action], role.logical_id
+            if "*" in resources:
+                assert set(actions) <= EVERYTHING, role.logical_id
+            if "cloudwatch:PutMetricData" in actions:
+                assert "cloudwatch:namespace" in str(statement["Condition"])
+            if any(str(resource).endswith(":key/*") for resource in resources):
+                names = statement["Condition"]["ForAnyValue:StringEquals"]["kms:ResourceAliases"]
+                assert names.startswith("alias/spillway-prod")
+
+
+def test_metrics_go_to_our_namespace_only(dev: Assembly) -> None:
+    """A function that may write any metric may silence any alarm of the account."""
+    (statement,) = (
+        s for s in statements(role_of(dev, "beat")) if s["Action"] == "cloudwatch:PutMetricData"
+    )
+
+    assert statement["Condition"] == {"StringEquals": {"cloudwatch:namespace": "Spillway"}}
+
+
+def test_only_services_may_assume_roles(dev: Assembly) -> None:
+    """No role of ours is open to people or other accounts."""
+    for role in dev.resources("AWS::IAM::Role"):
+        for statement in role.properties["AssumeRolePolicyDocument"]["Statement"]:
+            assert set(statement["Principal"]) == {"Service"}, role.logical_id
+
+
+def test_a_grant_with_a_wildcard_needs_a_reason() -> None:
+    """Whoever reviews a wildcard finds why it is there, and nobody adds one in passing."""
+    with pytest.raises(ValueError, match="say why"):
+        Grant(actions=("s3:GetObject",), resources=("arn:aws:s3:::bucket/*",))
+    with pytest.raises(ValueError, match="name the actions"):
+        Grant(actions=("s3:*",), resources=("arn:aws:s3:::bucket",))
