@@ -277,8 +277,11 @@ class Scheduler:
     # -- the loop ----------------------------------------------------------------------------
 
     def run_until(self, when_s: float) -> None:
-        """Run everything that happens up to a time, and be there."""
-        self._drive(None, when_s)
+        """Run everything that happens up to a time, and be there; in a task, sleep."""
+        if self.current is not None:
+            self.sleep(when_s - self.now())
+        else:
+            self._drive(None, when_s)
 
     def run_for(self, seconds: float) -> None:
         """Run everything that happens in so many seconds."""
