@@ -66,6 +66,17 @@ class Assembly:
                 yield name, artifact
 
 
+def listed(value: Any) -> list[Any]:
+    """IAM writes one of something without a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def statements(role: Resource) -> Iterator[dict[str, Any]]:
+    """The statements of a role's policies."""
+    for policy in role.properties.get("Policies", []):
+        yield from policy["PolicyDocument"]["Statement"]
+
+
 Synthesize = Callable[..., Assembly]
 
 

@@ -1,12 +1,11 @@
 """Each function may do its work and nothing beside it."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from stacks.roles import Grant
-from tests.stacks.assemblies import Assembly, Resource
+from tests.stacks.assemblies import Assembly, Resource, listed, statements
 
 ACCOUNT = "123456789012"
 HERE = f"us-east-1:{ACCOUNT}"
@@ -118,17 +117,6 @@ EVERYTHING = {
     "cloudwatch:PutMetricData",
     "ecr:GetAuthorizationToken",
 }
-
-
-def listed(value: Any) -> list[Any]:
-    """IAM writes one of something without a list."""
-    return value if isinstance(value, list) else [value]
-
-
-def statements(role: Resource) -> Iterator[dict[str, Any]]:
-    """The statements of a role's policies."""
-    for policy in role.properties.get("Policies", []):
-        yield from policy["PolicyDocument"]["Statement"]
 
 
 def role_of(assembly: Assembly, name: str) -> Resource:

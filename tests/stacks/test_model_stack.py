@@ -1,0 +1,220 @@
+"""A model in a region: queues by tier, endpoints by version, fleets within bounds."""
+
+from typing import Any
+
+import pytest
+
+from tests.stacks.assemblies import Assembly, Synthesize, changed_dev, listed, statements
+
+EMBEDDER = "Model-embedder-us-east-1"
+CHAT = "Model-chat-us-east-1"
+BUCKET = "spillway-dev-123456789012-us-east-1-payloads"
+NETWORK = {"us-east-1": {"subnets": ["subnet-1"], "security_groups": ["sg-1"]}}
+
+
+def two_versions(document: dict[str, Any]) -> None:
+    """A model with an older version, a network and a volume; and one that is switched off."""
+    embedder, chat = document["models"]["embedder"], document["models"]["chat"]
+    v1 = embedder["versions"]["v1"]
+    embedder["versions"]["v2"] = {
+        **v1,
+        "instance_type": "ml.m6i.xlarge",
+        "volume_gb": 64,
+        "inference_ami": "al2-ami-sagemaker-inference-gpu-3-1",
+        "environment": {"WORKERS": "2"},
+    }
+    embedder.update(wanted="v2", network=NETWORK, instances_min=0)
+    chat["state"] = "off"
+    document["models"]["old"] = {**embedder, "state": "draining", "instances_min": 2}
+
+
+@pytest.fixture(scope="module")
+def releases(synthesize: Synthesize, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    """A deployment in the middle of releases."""
+    return synthesize(changed_dev(tmp_path_factory.mktemp("releases"), two_versions))
+
+
+@pytest.mark.parametrize("tier", ["interactive", "standard", "batch"])
+def test_a_job_waits_in_its_tiers_queue_for_a_week(dev: Assembly, tier: str) -> None:
+    """Batch work waits through a weekend, and a message in doubt is kept and not lost."""
+    name = f"spillway-dev-embedder-{tier}"
+    waiting = dev.one("AWS::SQS::Queue", stack=EMBEDDER, QueueName=name).properties
+    dead = dev.one("AWS::SQS::Queue", stack=EMBEDDER, QueueName=f"{name}-dead")
+
+    assert waiting["MessageRetentionPeriod"] == 7 * 86_400
+    assert waiting["MessageRetentionPeriod"] > dev.deployment.limits.deadline_s_max
+    assert waiting["VisibilityTimeout"] == 120
+    assert waiting["RedrivePolicy"] == {
+        "deadLetterTargetArn": {"Fn::GetAtt": [dead.logical_id, "Arn"]},
+        "maxReceiveCount": 50,
+    }
+    assert dead.properties["MessageRetentionPeriod"] == 14 * 86_400
+
+
+def test_dispatch_may_hold_a_message_for_its_whole_run(dev: Assembly) -> None:
+    """A message that shows again while its dispatcher runs is started twice."""
+    dispatch = dev.one(
+        "AWS::Lambda::Function", stack="Region-us-east-1", FunctionName="spillway-dev-dispatch"
+    )
+    queue = dev.one("AWS::SQS::Queue", stack=CHAT, QueueName="spillway-dev-chat-batch")
+
+    assert queue.properties["VisibilityTimeout"] >= 2 * dispatch.properties["Timeout"]
+
+
+def test_results_come_back_by_notification_and_bucket(dev: Assembly) -> None:
+    """Complete reads small results out of the notification and big ones from the bucket."""
+    configuration = dev.one("AWS::SageMaker::EndpointConfig", stack=EMBEDDER).properties
+    topics = "arn:aws:sns:us-east-1:123456789012:spillway-dev"
+
+    assert configuration["AsyncInferenceConfig"] == {
+        "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 4},
+        "OutputConfig": {
+            "S3OutputPath": f"s3://{BUCKET}/results/embedder/v1/",
+            "S3FailurePath": f"s3://{BUCKET}/failures/embedder/v1/",
+            "NotificationConfig": {
+                "SuccessTopic": f"{topics}-succeeded",
+                "ErrorTopic": f"{topics}-failed",
+                "IncludeInferenceResponseIn": [
+                    "SUCCESS_NOTIFICATION_TOPIC",
+                    "ERROR_NOTIFICATION_TOPIC",
+                ],
+            },
+        },
+    }
+
+
+def test_an_endpoint_is_found_by_its_version(dev: Assembly) -> None:
+    """Dispatch addresses endpoints by name; what cannot be changed has no name to collide."""
+    endpoint = dev.one("AWS::SageMaker::Endpoint", stack=EMBEDDER)
+    configuration = dev.one("AWS::SageMaker::EndpointConfig", stack=EMBEDDER)
+
+    assert endpoint.properties["EndpointName"] == "spillway-dev-embedder-v1"
+    assert endpoint.properties["RetainAllVariantProperties"] is True
+    assert "EndpointConfigName" not in configuration.properties
+    assert "ModelName" not in dev.one("AWS::SageMaker::Model", stack=EMBEDDER).properties
+
+
+def test_the_configuration_reaches_the_container(dev: Assembly) -> None:
+    """The image and weights of the region, the settings, and the address of each secret."""
+    embedder = dev.one("AWS::SageMaker::Model", stack="Model-embedder-us-west-2").properties
+    chat = dev.one("AWS::SageMaker::Model", stack=CHAT).properties
+
+    assert embedder["PrimaryContainer"] == {
+        "Image": "123456789012.dkr.ecr.us-west-2.amazonaws.com/embedder:1.0.0",
+        "ModelDataUrl": "s3://spillway-dev-models-us-west-2/embedder/v1/model.tar.gz",
+    }
+    assert chat["PrimaryContainer"]["Environment"] == {
+        "HF_MODEL_ID": "meta-llama/Llama-3.1-8B-Instruct",
+        "HF_REVISION": "0e9e39f249a16976918f6564b8830bc894c89659",
+        "OPTION_MAX_ROLLING_BATCH_SIZE": "16",
+        "HF_TOKEN_SECRET_ARN": (
+            "arn:aws:secretsmanager:us-east-1:123456789012:secret:hub-token-AbCdEf"
+        ),
+    }
+
+
+def test_a_model_may_read_its_inputs_and_write_its_results(dev: Assembly) -> None:
+    """A container of one model must not read another model's results."""
+    allowed = {
+        action: statement["Resource"]
+        for statement in statements(dev.one("AWS::IAM::Role", stack=CHAT))
+        for action in listed(statement["Action"])
+    }
+
+    arn = f"arn:aws:s3:::{BUCKET}"
+    assert allowed["s3:GetObject"] == f"{arn}/inputs/*"
+    assert allowed["s3:PutObject"] == [f"{arn}/failures/chat/*", f"{arn}/results/chat/*"]
+    assert allowed["sns:Publish"] == [
+        "arn:aws:sns:us-east-1:123456789012:spillway-dev-failed",
+        "arn:aws:sns:us-east-1:123456789012:spillway-dev-succeeded",
+    ]
+    assert allowed["ecr:BatchGetImage"] == (
+        "arn:aws:ecr:us-east-1:763104351884:repository/djl-inference"
+    )
+    assert allowed["secretsmanager:GetSecretValue"].endswith(":secret:hub-token-AbCdEf")
+    assert not [action for action in allowed if action.startswith("ec2:")]
+
+
+def test_sagemaker_may_write_under_our_key(prod: Assembly) -> None:
+    """Without the key, every result of an encrypted deployment would be a failure."""
+    role = prod.one("AWS::IAM::Role", stack=CHAT)
+    configuration = prod.one("AWS::SageMaker::EndpointConfig", stack=CHAT).properties
+    (use,) = (s for s in statements(role) if "kms:GenerateDataKey" in s["Action"])
+
+    assert use["Condition"] == {
+        "ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/spillway-prod"}
+    }
+    output = configuration["AsyncInferenceConfig"]["OutputConfig"]
+    assert output["KmsKeyId"] == "arn:aws:kms:us-east-1:123456789012:alias/spillway-prod"
+
+
+def fleets(assembly: Assembly, stack: str) -> dict[str, tuple[int, int]]:
+    """The bounds of each fleet of a stack, by endpoint."""
+    return {
+        fleet.properties["ResourceId"]: (
+            fleet.properties["MinCapacity"],
+            fleet.properties["MaxCapacity"],
+        )
+        for fleet in assembly.resources("AWS::ApplicationAutoScaling::ScalableTarget", stack=stack)
+    }
+
+
+def test_a_fleet_keeps_within_its_bounds(dev: Assembly) -> None:
+    """Nobody pays for more GPUs than configured, nor waits for the first one by accident."""
+    assert fleets(dev, EMBEDDER) == {"endpoint/spillway-dev-embedder-v1/variant/live": (1, 2)}
+    assert fleets(dev, CHAT) == {"endpoint/spillway-dev-chat-v1/variant/live": (1, 4)}
+    for fleet in dev.resources("AWS::ApplicationAutoScaling::ScalableTarget"):
+        assert fleet.properties["ScalableDimension"] == "sagemaker:variant:DesiredInstanceCount"
+        (endpoint,) = fleet.body["DependsOn"]
+        assert dev.templates[fleet.stack]["Resources"][endpoint]["Type"].endswith("Endpoint")
+
+
+def test_the_version_before_stays_and_may_sleep(releases: Assembly) -> None:
+    """Going back must always be possible, and must not cost a second fleet until then."""
+    assert fleets(releases, EMBEDDER) == {
+        "endpoint/spillway-dev-embedder-v1/variant/live": (0, 2),
+        "endpoint/spillway-dev-embedder-v2/variant/live": (0, 2),
+    }
+
+
+def test_a_draining_model_may_sleep_when_it_is_done(releases: Assembly) -> None:
+    """A model that takes no jobs any more must not hold instances for ever."""
+    assert {bounds[0] for bounds in fleets(releases, "Model-old-us-east-1").values()} == {0}
+    assert len(releases.resources("AWS::SageMaker::Endpoint", stack="Model-old")) == 2
+
+
+def test_a_model_that_is_off_costs_nothing(releases: Assembly) -> None:
+    """Its queues stay, so that no message of an old job is lost; its endpoints go."""
+    kinds = {resource.kind for resource in releases.resources(stack=CHAT)}
+
+    assert kinds == {"AWS::SQS::Queue", "AWS::SQS::QueuePolicy"}
+
+
+def test_a_first_deployment_starts_with_an_instance(releases: Assembly) -> None:
+    """SageMaker refuses to create an endpoint without one."""
+    for configuration in releases.resources("AWS::SageMaker::EndpointConfig"):
+        (variant,) = configuration.properties["ProductionVariants"]
+        assert variant["VariantName"] == "live"
+        assert variant["InitialInstanceCount"] >= 1
+
+
+def test_a_version_brings_what_its_instances_need(releases: Assembly) -> None:
+    """Network, volume, image and time to start are the version's own."""
+    models = releases.resources("AWS::SageMaker::Model", stack=EMBEDDER)
+    variants = {
+        variant["InstanceType"]: variant
+        for configuration in releases.resources("AWS::SageMaker::EndpointConfig", stack=EMBEDDER)
+        for variant in configuration.properties["ProductionVariants"]
+    }
+
+    assert {str(model.properties["VpcConfig"]) for model in models} == {
+        str({"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]})
+    }
+    assert variants["ml.m6i.xlarge"]["VolumeSizeInGB"] == 64
+    assert variants["ml.m6i.xlarge"]["InferenceAmiVersion"].startswith("al2-ami")
+    assert "VolumeSizeInGB" not in variants["ml.g5.xlarge"]
+    for variant in variants.values():
+        assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 600
+        assert variant["ModelDataDownloadTimeoutInSeconds"] == 600
+    role = releases.one("AWS::IAM::Role", stack=EMBEDDER)
+    assert "ec2:CreateNetworkInterface" in str(list(statements(role)))
