@@ -30,29 +30,24 @@ class Permissions:
         return [self._table(self.deployment.names.directory, "GetItem")]
 
     def submit(self) -> list[Grant]:
-        """Answer clients: accept, read, list, cancel and erase jobs."""
+        """Answer clients: accept, read, list, cancel and erase jobs, wherever they ran."""
         names = self.deployment.names
         return [
-            self._table(names.ledger, "GetItem", "PutItem", "UpdateItem"),
+            self._table(names.ledger, "BatchGetItem", "GetItem", "PutItem", "UpdateItem"),
             self._index(names.ledger, "listing"),
             self._table(names.directory, "GetItem"),
             self._table(names.gate, "GetItem", "UpdateItem"),
             self._tier_queues("SendMessage"),
-            self._objects(("DeleteObject", "GetObject", "PutObject"), "inputs", "results"),
-            self._bucket(),
-            *self._second_copies("DeleteObject", "PutObject"),
+            self._objects("PutObject", self._inputs()),
+            self._objects("GetObject", self._results(*self.deployment.regions)),
+            self._objects("DeleteObject", self._payloads()),
             self._invoke("dispatch", "wait"),
-            *self._key(),
+            *self._keys(),
         ]
 
     def wait(self) -> list[Grant]:
         """Look at one job until it is finished."""
-        return [
-            self._table(self.deployment.names.ledger, "GetItem"),
-            self._objects(("GetObject",), "results"),
-            self._bucket(),
-            *self._key(),
-        ]
+        return [self._table(self.deployment.names.ledger, "GetItem")]
 
     def dispatch(self) -> list[Grant]:
         """Take jobs from the queues and start them on endpoints."""
@@ -63,8 +58,7 @@ class Permissions:
             self._tier_queues(
                 "ChangeMessageVisibility", "DeleteMessage", "ReceiveMessage", "SendMessage"
             ),
-            self._objects(("GetObject",), "inputs"),
-            self._bucket(),
+            self._queue(names.webhooks, "SendMessage"),
             self._endpoints("InvokeEndpointAsync"),
             self._invoke("dispatch"),
             *self._key(),
@@ -79,7 +73,7 @@ class Permissions:
             self._table(names.gate, "GetItem", "UpdateItem"),
             self._tier_queues("SendMessage"),
             self._queue(names.webhooks, "SendMessage"),
-            self._objects(("GetObject",), "results", "failures"),
+            self._objects("GetObject", self._results(self.region)),
             self._bucket(),
             self._invoke("dispatch"),
             *self._key(),
@@ -101,8 +95,9 @@ class Permissions:
         return [
             self._consume(names.beats, "SendMessage"),
             self._table(names.ledger, "GetItem", "UpdateItem"),
+            self._index(names.ledger, "live"),
             self._table(names.directory, "PutItem"),
-            self._table(names.gate, "GetItem", "UpdateItem"),
+            self._table(names.gate, "GetItem", "PutItem", "UpdateItem"),
             self._tier_queues("GetQueueAttributes"),
             self._endpoints("DescribeEndpoint"),
             Grant(
@@ -123,11 +118,11 @@ class Permissions:
             self._index(names.ledger, "listing", "live"),
             self._table(names.directory, "GetItem", "Scan"),
             self._table(names.gate, "GetItem", "UpdateItem"),
-            self._tier_queues("DeleteMessage", "ReceiveMessage", "SendMessage"),
-            self._tier_queues("DeleteMessage", "ReceiveMessage", "SendMessage", suffix="-dead"),
-            self._objects(("DeleteObject", "GetObject"), "inputs", "results", "failures"),
+            self._tier_queues("SendMessage"),
+            self._tier_queues("DeleteMessage", "ReceiveMessage", suffix="-dead"),
+            self._queue(names.webhooks, "SendMessage"),
+            self._objects("GetObject", self._results(self.region)),
             self._bucket(),
-            *self._second_copies("DeleteObject"),
             self._invoke("dispatch"),
             *self._key(),
         ]
@@ -175,32 +170,34 @@ class Permissions:
             why=QUEUES,
         )
 
-    def _objects(self, operations: tuple[str, ...], *prefixes: str) -> Grant:
-        bucket = self.deployment.names.bucket(self.region)
+    def _objects(self, operation: str, places: list[str]) -> Grant:
         return Grant(
-            actions=tuple(f"s3:{operation}" for operation in operations),
-            resources=tuple(f"arn:aws:s3:::{bucket}/{prefix}/*" for prefix in prefixes),
+            actions=(f"s3:{operation}",),
+            resources=tuple(f"arn:aws:s3:::{place}/*" for place in places),
             why=OBJECTS,
         )
+
+    def _inputs(self) -> list[str]:
+        """Where submit keeps an input: here and in the next region."""
+        names, after = self.deployment.names, self.deployment.region_after(self.region)
+        second = [f"{names.replica_bucket(after)}/inputs"] if after else []
+        return [f"{names.bucket(self.region)}/inputs", *second]
+
+    def _results(self, *regions: str) -> list[str]:
+        return [f"{self.deployment.names.bucket(region)}/results" for region in regions]
+
+    def _payloads(self) -> list[str]:
+        """All that a job leaves in buckets, in whichever region it was accepted and ran."""
+        names, regions = self.deployment.names, self.deployment.regions
+        buckets = [names.bucket(region) for region in regions]
+        if len(regions) > 1:
+            buckets += [names.replica_bucket(region) for region in regions]
+        return [f"{bucket}/{prefix}" for bucket in buckets for prefix in ("inputs", "results")]
 
     def _bucket(self) -> Grant:
         """Without it S3 answers 403 instead of 404 for an object that is not there."""
         bucket = self.deployment.names.bucket(self.region)
         return Grant(actions=("s3:ListBucket",), resources=(f"arn:aws:s3:::{bucket}",))
-
-    def _second_copies(self, *operations: str) -> list[Grant]:
-        after = self.deployment.region_after(self.region)
-        if after is None:
-            return []
-        names = self.deployment.names
-        return [
-            Grant(
-                actions=tuple(f"s3:{operation}" for operation in operations),
-                resources=(f"arn:aws:s3:::{names.replica_bucket(after)}/inputs/*",),
-                why=OBJECTS,
-            ),
-            *use_by_alias(self.deployment, region=after, alias=names.replica_key_alias),
-        ]
 
     def _endpoints(self, operation: str) -> Grant:
         return Grant(
@@ -220,5 +217,17 @@ class Permissions:
         )
 
     def _key(self) -> tuple[Grant, ...]:
-        names = self.deployment.names
-        return use_by_alias(self.deployment, region=self.region, alias=names.key_alias)
+        """Use of this region's key."""
+        alias = self.deployment.names.key_alias
+        return use_by_alias(self.deployment, region=self.region, alias=alias)
+
+    def _keys(self) -> list[Grant]:
+        """Use of every region's key, and of the one that second copies are kept under."""
+        names, after = self.deployment.names, self.deployment.region_after(self.region)
+        aliases = [(region, names.key_alias) for region in self.deployment.regions]
+        aliases += [(after, names.replica_key_alias)] if after else []
+        return [
+            grant
+            for region, alias in aliases
+            for grant in use_by_alias(self.deployment, region=region, alias=alias)
+        ]

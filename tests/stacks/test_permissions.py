@@ -9,8 +9,14 @@ from tests.stacks.assemblies import Assembly, Resource, listed, statements
 
 ACCOUNT = "123456789012"
 HERE = f"us-east-1:{ACCOUNT}"
+REGIONS = ("us-east-1", "us-east-2", "us-west-2")
 OURS = f"arn:aws:s3:::spillway-dev-{ACCOUNT}-us-east-1-payloads"
 SECOND = f"arn:aws:s3:::spillway-dev-{ACCOUNT}-us-east-2-replica"
+EVERYWHERE = {
+    f"arn:aws:s3:::spillway-dev-{ACCOUNT}-{region}-{kind}"
+    for region in REGIONS
+    for kind in ("payloads", "replica")
+}
 
 
 def table(name: str, index: str = "") -> str:
@@ -41,30 +47,24 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     "authorize": {"dynamodb:GetItem": {table("directory")}},
     "submit": {
         "dynamodb:GetItem": {table("ledger"), table("directory"), table("gate")},
+        "dynamodb:BatchGetItem": {table("ledger")},
         "dynamodb:PutItem": {table("ledger")},
         "dynamodb:UpdateItem": {table("ledger"), table("gate")},
         "dynamodb:Query": {table("ledger", "listing")},
         "sqs:SendMessage": tiers(),
-        "s3:GetObject": {f"{OURS}/inputs/*", f"{OURS}/results/*"},
-        "s3:PutObject": {f"{OURS}/inputs/*", f"{OURS}/results/*", f"{SECOND}/inputs/*"},
-        "s3:DeleteObject": {f"{OURS}/inputs/*", f"{OURS}/results/*", f"{SECOND}/inputs/*"},
-        "s3:ListBucket": {OURS},
+        "s3:PutObject": {f"{OURS}/inputs/*", f"{SECOND}/inputs/*"},
+        "s3:GetObject": {f"{b}/results/*" for b in EVERYWHERE if b.endswith("payloads")},
+        "s3:DeleteObject": {f"{b}/{p}/*" for b in EVERYWHERE for p in ("inputs", "results")},
         "lambda:InvokeFunction": {function("dispatch"), function("wait")},
     },
-    "wait": {
-        "dynamodb:GetItem": {table("ledger")},
-        "s3:GetObject": {f"{OURS}/results/*"},
-        "s3:ListBucket": {OURS},
-    },
+    "wait": {"dynamodb:GetItem": {table("ledger")}},
     "dispatch": {
         "dynamodb:GetItem": {table("gate"), table("ledger")},
         "dynamodb:UpdateItem": {table("gate"), table("ledger")},
         "sqs:ReceiveMessage": tiers(),
         "sqs:DeleteMessage": tiers(),
         "sqs:ChangeMessageVisibility": tiers(),
-        "sqs:SendMessage": tiers(),
-        "s3:GetObject": {f"{OURS}/inputs/*"},
-        "s3:ListBucket": {OURS},
+        "sqs:SendMessage": {*tiers(), queue("webhooks")},
         "sagemaker:InvokeEndpointAsync": {ENDPOINTS},
         "lambda:InvokeFunction": {function("dispatch")},
     },
@@ -73,7 +73,7 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "sqs:SendMessage": {*tiers(), queue("webhooks")},
         "dynamodb:GetItem": {table("ledger"), table("gate")},
         "dynamodb:UpdateItem": {table("ledger"), table("gate")},
-        "s3:GetObject": {f"{OURS}/results/*", f"{OURS}/failures/*"},
+        "s3:GetObject": {f"{OURS}/results/*"},
         "s3:ListBucket": {OURS},
         "lambda:InvokeFunction": {function("dispatch")},
     },
@@ -87,7 +87,8 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "sqs:GetQueueAttributes": {queue("beats"), *tiers()},
         "dynamodb:GetItem": {table("ledger"), table("gate")},
         "dynamodb:UpdateItem": {table("ledger"), table("gate")},
-        "dynamodb:PutItem": {table("directory")},
+        "dynamodb:PutItem": {table("directory"), table("gate")},
+        "dynamodb:Query": {table("ledger", "live")},
         "sagemaker:DescribeEndpoint": {ENDPOINTS},
         "cloudwatch:PutMetricData": {"*"},
         "lambda:InvokeFunction": {function("dispatch")},
@@ -99,14 +100,10 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "dynamodb:DeleteItem": {table("ledger")},
         "dynamodb:Query": {table("ledger", "live"), table("ledger", "listing")},
         "dynamodb:Scan": {table("directory")},
-        "sqs:ReceiveMessage": {*tiers(), *tiers("-dead")},
-        "sqs:DeleteMessage": {*tiers(), *tiers("-dead")},
-        "sqs:SendMessage": {*tiers(), *tiers("-dead")},
-        "s3:GetObject": {f"{OURS}/{p}/*" for p in ("inputs", "results", "failures")},
-        "s3:DeleteObject": {
-            *(f"{OURS}/{p}/*" for p in ("inputs", "results", "failures")),
-            f"{SECOND}/inputs/*",
-        },
+        "sqs:ReceiveMessage": tiers("-dead"),
+        "sqs:DeleteMessage": tiers("-dead"),
+        "sqs:SendMessage": {*tiers(), queue("webhooks")},
+        "s3:GetObject": {f"{OURS}/results/*"},
         "s3:ListBucket": {OURS},
         "lambda:InvokeFunction": {function("dispatch")},
     },
@@ -165,7 +162,7 @@ def test_keys_of_our_own_add_the_use_of_keys_and_nothing_else(prod: Assembly, na
         if not action.startswith("logs:")
     }
 
-    extra = set() if name == "authorize" else {"kms:Decrypt", "kms:GenerateDataKey"}
+    extra = set() if name in {"authorize", "wait"} else {"kms:Decrypt", "kms:GenerateDataKey"}
     assert actions == set(ALLOWED[name]) | extra
 
 
