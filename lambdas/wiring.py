@@ -78,9 +78,11 @@ class Execution:
         """The fixed names of the deployment's resources."""
         return self.policy.names
 
-    def client(self, service: str, config: Config = SDK_DEFAULTS) -> Any:
-        """A client of a service in this region."""
-        return self.session.client(service, region_name=self.region, config=config)
+    def client(
+        self, service: str, config: Config = SDK_DEFAULTS, *, region: str | None = None
+    ) -> Any:
+        """A client of a service, in this region unless told otherwise."""
+        return self.session.client(service, region_name=region or self.region, config=config)
 
 
 class Function:

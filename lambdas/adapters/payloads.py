@@ -1,6 +1,6 @@
 """Payloads that are too large for the ledger: in the home region's bucket and one other."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,36 +17,42 @@ OUTPUT_URL_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class Payloads:
-    """The payload bucket of one region, and the bucket of second copies in the next."""
+    """The payload buckets, as one region uses them.
 
-    client: "S3Client"
+    Attributes:
+        client_in: Makes, or finds, the client of a region: S3 answers a bucket's own region only.
+        names: The buckets' names.
+        region: The region that this runs in.
+        regions: All of the deployment, in order: each keeps second copies for the one before.
+    """
+
+    client_in: "Callable[[str], S3Client]"
     names: Names
     region: str
     regions: tuple[str, ...]
 
     def keep_input(self, key: str, body: bytes) -> None:
         """Write an input twice, so that a job that is accepted survives its region."""
-        for bucket in (self.names.bucket(self.region), self._second()):
-            if bucket is not None:
-                self.client.put_object(
-                    Bucket=bucket, Key=key, Body=body, ContentType="application/json"
-                )
+        for region, bucket in self._copies(self.region):
+            self.client_in(region).put_object(
+                Bucket=bucket, Key=key, Body=body, ContentType="application/json"
+            )
 
     def location(self, key: str, *, home: str) -> str:
-        """The address of an input for an endpoint of this region."""
+        """The address of an input."""
         return f"s3://{self.names.bucket(home)}/{key}"
 
     def result(self, key: str) -> bytes:
-        """Read a result.
+        """Read a result of this region.
 
         Raises:
             botocore.exceptions.ClientError: It is not there, or not yet.
         """
-        reply = self.client.get_object(Bucket=self.names.bucket(self.region), Key=key)
-        return reply["Body"].read()
+        client = self.client_in(self.region)
+        return client.get_object(Bucket=self.names.bucket(self.region), Key=key)["Body"].read()
 
     def find_result(self, key: str) -> bytes | None:
-        """Read a result that may not be there."""
+        """Read a result of this region that may not be there."""
         try:
             return self.result(key)
         except ClientError as error:
@@ -55,25 +61,29 @@ class Payloads:
             raise
 
     def link(self, key: str, *, region: str) -> str:
-        """A link to a result, which works without a key for an hour."""
-        return self.client.generate_presigned_url(
+        """A link to a result in a region, which works without a key for an hour."""
+        return self.client_in(region).generate_presigned_url(
             "get_object",
             Params={"Bucket": self.names.bucket(region), "Key": key},
             ExpiresIn=OUTPUT_URL_S,
         )
 
-    def erase(self, keys: Collection[str]) -> None:
-        """Delete objects here and their second copies."""
-        objects = [{"Key": key} for key in sorted(keys)]
-        for bucket in (self.names.bucket(self.region), self._second()):
-            if bucket is not None and objects:
-                self.client.delete_objects(
-                    Bucket=bucket,
-                    Delete={"Objects": objects, "Quiet": True},  # type: ignore[typeddict-item]
-                )
+    def erase_input(self, key: str, *, home: str) -> None:
+        """Delete both copies of an input."""
+        for region, bucket in self._copies(home):
+            self.client_in(region).delete_object(Bucket=bucket, Key=key)
 
-    def _second(self) -> str | None:
-        if len(self.regions) < 2:  # noqa: PLR2004 one region has no other
-            return None
-        after = self.regions[(self.regions.index(self.region) + 1) % len(self.regions)]
-        return self.names.replica_bucket(after)
+    def erase_results(self, keys: Collection[str], *, region: str) -> None:
+        """Delete results of a region; those that never were there do no harm."""
+        self.client_in(region).delete_objects(
+            Bucket=self.names.bucket(region),
+            Delete={"Objects": [{"Key": key} for key in sorted(keys)], "Quiet": True},
+        )
+
+    def _copies(self, home: str) -> list[tuple[str, str]]:
+        """Region and bucket of each copy of an input."""
+        copies = [(home, self.names.bucket(home))]
+        if len(self.regions) > 1:
+            after = self.regions[(self.regions.index(home) + 1) % len(self.regions)]
+            copies.append((after, self.names.replica_bucket(after)))
+        return copies

@@ -14,7 +14,7 @@ from lambdas.adapters.endpoints import output_key
 from lambdas.adapters.ledger import Attempt
 from lambdas.adapters.payloads import Payloads
 from lambdas.domain import payloads
-from lambdas.domain.job import parse_inference_id
+from lambdas.domain.job import Job, parse_inference_id
 from lambdas.handlers.endings import Answer, Endings
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.wiring import Execution, Function, Handler
@@ -120,12 +120,20 @@ class Completer:
         claim = Attempt(notification.job, self.region, notification.attempt)
         answer = Answer(packed=packed) if packed is not None else Answer(key=key)
         outcome = self.endings.completed(claim, answer, now_ms=now_ms())
+        if outcome.job is not None and outcome.job.erased:
+            self._erase(outcome.job, notification.attempt)
         logger.info(
             "completed" if outcome.won else "result not committed",
             job_id=notification.job,
             attempt=notification.attempt,
             status=outcome.job.status if outcome.job else "unknown",
         )
+
+    def _erase(self, job: Job, attempt: int) -> None:
+        """The client erased the job while the model still worked on it."""
+        if job.version is not None:
+            key = output_key(job.model, job.version, job.id, attempt)
+            self.payloads.erase_results([key], region=self.region)
 
     def _key(self, notification: Notification) -> str | None:
         job = self.endings.ledger.get(notification.job)

@@ -239,14 +239,18 @@ class Dispatcher:
         if early and now_ms - ticket.sent_ms < UNKNOWN_JOB_MS:
             self.queues.put_back(model.name, ticket, after_s=EARLY_RETRY_S)
             return
-        if job is not None and job.attempt == ticket.attempt and job.status is Status.QUEUED:
-            if job.deadline_ms > now_ms or job.owner != self.region:
-                reason = "for another region"
-            else:
-                self.endings.expired(job, now_ms=now_ms)
-                reason = "past its deadline"
+        if job is None:
+            reason = "of an unknown job"
+        elif job.owner != self.region:
+            reason = "for another region"
+        elif job.attempt != ticket.attempt or job.status is not Status.QUEUED:
+            reason = f"stale: attempt {job.attempt} is {job.status}"
+        elif job.deadline_ms <= now_ms:
+            self.endings.expired(job, now_ms=now_ms)
+            reason = "past its deadline"
         else:
-            reason = "of an unknown job" if job is None else f"stale: the job is {job.status}"
+            self.queues.put_back(model.name, ticket, after_s=EARLY_RETRY_S)
+            return
         logger.info("message dropped", job_id=ticket.job, attempt=ticket.attempt, reason=reason)
         result.done.append(ticket)
 

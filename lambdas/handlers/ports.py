@@ -1,5 +1,7 @@
 """Ports that several functions share, wired for one execution environment."""
 
+from functools import cache
+
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Ledger
@@ -25,7 +27,10 @@ def endings(execution: Execution) -> Endings:
 
 
 def payload_store(execution: Execution) -> Payloads:
-    """This region's payload bucket."""
+    """The payload buckets, as this region uses them."""
     return Payloads(
-        execution.client("s3"), execution.names, execution.region, execution.policy.regions
+        cache(lambda region: execution.client("s3", region=region)),
+        execution.names,
+        execution.region,
+        execution.policy.regions,
     )

@@ -114,12 +114,9 @@ class Reading:
         job = self._cancelled(self.find(request))
         if not self.ledger.erase(job.id):
             raise conflict("The job is changing just now; try again.", code="job_changing")
-        keys = {
-            output_key(job.model, version, job.id, attempt)
-            for version in self.policy.models[job.model].versions
-            for attempt in range(1, job.attempt + 1)
-        }
-        self.payloads.erase(keys | {key for key in (job.input_key, job.output_key) if key})
+        if job.input_key is not None:
+            self.payloads.erase_input(job.input_key, home=job.home)
+        self.payloads.erase_results(result_keys(job, self.policy), region=job.owner)
         logger.info("erased", job_id=job.id)
         return answer(200, {"id": job.id, "object": "job", "deleted": True})
 
@@ -226,6 +223,15 @@ class Reading:
             "position": ahead,
             "predicted_start": start.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         }
+
+
+def result_keys(job: Job, policy: Policy) -> set[str]:
+    """Where any attempt may have left a result: SageMaker writes one even for small answers."""
+    return {
+        output_key(job.model, version, job.id, attempt)
+        for version in policy.models[job.model].versions
+        for attempt in range(1, job.attempt + 1)
+    }
 
 
 def _day(text: str) -> date:
