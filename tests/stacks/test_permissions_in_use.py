@@ -1,0 +1,158 @@
+"""Every call that the functions make is one that their roles allow.
+
+moto refuses nobody, so a missing right would show on AWS first. Here the deployed functions work
+through every kind of job, and each call of the log is held against the role of its caller.
+"""
+
+import base64
+import fnmatch
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+import lambdas.adapters.webhooks as courier
+from lambdas.domain.webhooks import Answer as Delivered
+from spillway.directory import Directory
+from spillway.local import directory
+from spillway.twin.calls import Call
+from spillway.twin.containers import Answer, Simulated
+from spillway.twin.twin import Twin
+from tests.stacks.assemblies import Assembly, listed, statements
+
+ACTIONS = {
+    # Operations that are allowed by an action of another name.
+    ("lambda", "Invoke"): "lambda:InvokeFunction",
+    ("s3", "DeleteObjects"): "s3:DeleteObject",
+    ("s3", "HeadObject"): "s3:GetObject",
+    ("sagemaker-runtime", "InvokeEndpointAsync"): "sagemaker:InvokeEndpointAsync",
+    ("sqs", "DeleteMessageBatch"): "sqs:DeleteMessage",
+    ("sqs", "SendMessageBatch"): "sqs:SendMessage",
+}
+FUNCTIONS = {"authorize", "submit", "wait", "dispatch", "complete", "notify", "beat", "sweep"}
+START_S = 1_700_002_800.0 - 240
+"""Four minutes before a full hour, at which sweep looks for jobs whose retention is over."""
+
+
+def addresses(call: Call, account: str) -> list[str]:
+    """What a call touches, as a policy would name it."""
+    params, here = call.params, f"{call.region}:{account}"
+    match call.service:
+        case "dynamodb":
+            index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
+            tables = params.get("RequestItems") or [params["TableName"]]
+            return [f"arn:aws:dynamodb:{here}:table/{table}{index}" for table in tables]
+        case "sqs":
+            return [f"arn:aws:sqs:{here}:{params['QueueUrl'].rpartition('/')[2]}"]
+        case "lambda":
+            return [f"arn:aws:lambda:{here}:function:{params['FunctionName']}"]
+        case "s3":
+            deleted = params.get("Delete", {}).get("Objects", [params])
+            return [f"arn:aws:s3:::{params['Bucket']}/{item['Key']}" for item in deleted]
+        case "sagemaker" | "sagemaker-runtime":
+            return [f"arn:aws:sagemaker:{here}:endpoint/{params['EndpointName']}"]
+    return ["*"]
+
+
+def allows(granted: list[dict[str, Any]], action: str, address: str) -> bool:
+    """Whether a role's statements allow an action on one address."""
+    return any(
+        action in listed(statement["Action"])
+        and any(
+            isinstance(resource, str) and fnmatch.fnmatchcase(address, resource)
+            for resource in listed(statement["Resource"])
+        )
+        for statement in granted
+    )
+
+
+def roles(assembly: Assembly) -> Iterator[tuple[tuple[str, str], list[dict[str, Any]]]]:
+    """The statements of every function's role, by region and function."""
+    for function in assembly.resources("AWS::Lambda::Function"):
+        role = function.properties["Role"]["Fn::GetAtt"][0]
+        found = [r for r in assembly.resources(stack=function.stack) if r.logical_id == role]
+        region = function.stack.removeprefix("Region-")
+        yield (region, function.properties["FunctionName"]), list(statements(found[0]))
+
+
+def echo(body: bytes) -> Answer:
+    """Fail for some, give back the rest."""
+    document = json.loads(body)
+    if document == "fail":
+        return Answer(status=500, body=b"no")
+    return Answer(body=json.dumps({"echo": document}).encode())
+
+
+@pytest.fixture(scope="module")
+def deployed(assembly: Callable[[str], Assembly]) -> Iterator[tuple[Twin, Assembly]]:
+    """Dev as it would be deployed, with models that echo."""
+    dev = assembly("dev")
+    container = partial(Simulated, service_s=lambda body: 2.0, answers=echo)
+    endpoints = {
+        str(e.properties["EndpointName"]): container
+        for e in dev.resources("AWS::SageMaker::Endpoint")
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(courier.Courier, "deliver", lambda *_, **__: Delivered(status=500))
+        with Twin(dev.path, virtual=True, containers=endpoints, start_s=START_S) as twin:
+            yield twin.deploy(), dev
+
+
+def work(twin: Twin, operators: Directory) -> None:
+    """Let a tenant do everything that the API offers, in two regions."""
+    secret = base64.b64encode(bytes(range(32))).decode()
+    operators.change("acme", {"webhook_secret": f"whsec_{secret}"})
+    key = operators.add_key("acme", "test")
+    twin.scheduler.run_for(70)
+    with twin.api("us-east-1") as here, twin.api("us-east-2") as there:
+        for client in (here, there):
+            client.headers["Authorization"] = f"Bearer {key}"
+
+        def submit(value: str, **fields: Any) -> str:
+            reply = here.post("/v1/jobs", json={"model": "chat", "input": value, **fields})
+            assert reply.status_code in {200, 202, 303}, reply.text
+            return str(reply.json()["id"])
+
+        letters = "".join(sha256(bytes([n])).hexdigest() for n in range(200))
+        small = submit("small", webhook="https://receiver.example/hook")
+        big = submit(letters)
+        failing = submit("fail", webhook="https://receiver.example/hook")
+        late = submit("late", deadline_s=1, webhook="https://receiver.example/hook")
+        cancelled = submit("not any more", tier="batch")
+        here.post(f"/v1/jobs/{cancelled}/cancel")
+        here.post("/v1/jobs?wait=5", json={"model": "embedder", "input": "wait"})
+        twin.scheduler.run_for(200)
+        for client in (here, there):
+            for job in (small, big, failing, late):
+                assert client.get(f"/v1/jobs/{job}").status_code == 200
+            for path in ("jobs", "models", "capacity"):
+                assert client.get(f"/v1/{path}").status_code == 200
+        assert here.delete(f"/v1/jobs/{big}").status_code == 200
+        assert there.delete(f"/v1/jobs/{small}").status_code == 200
+    twin.scheduler.run_for(10)
+
+
+def test_no_function_calls_what_its_role_forbids(deployed: tuple[Twin, Assembly]) -> None:
+    """A right that is missing stops jobs on AWS, where it is found last and by customers."""
+    twin, dev = deployed
+    granted = dict(roles(dev))
+    work(twin, directory(twin, dev.deployment))
+
+    called, refused = set(), set()
+    for call in twin.hook.log:
+        if (call.caller_region, call.function) not in granted:
+            continue
+        action = ACTIONS.get((call.service, call.operation), f"{call.service}:{call.operation}")
+        called.add((call.function.removeprefix("spillway-dev-"), action))
+        for address in addresses(call, dev.deployment.account):
+            if not allows(granted[call.caller_region, call.function], action, address):
+                refused.add(f"{call.function}: {action} on {address}")
+
+    assert not refused
+    # The work above must have reached every function, or this test looks at nothing.
+    assert {function for function, _ in called} == FUNCTIONS
+    assert {("submit", "s3:PutObject"), ("submit", "s3:DeleteObject")} <= called
+    assert {("dispatch", "sagemaker:InvokeEndpointAsync"), ("sweep", "dynamodb:Query")} <= called
