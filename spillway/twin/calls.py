@@ -29,6 +29,7 @@ from moto.core.models import botocore_stubber
 from moto.moto_api._internal import mock_random
 
 from spillway.twin.clock import Scheduler
+from spillway.twin.speed import faster
 
 LATENCY_S: Final[Mapping[str | tuple[str, str], float]] = {
     "dynamodb": 0.005,
@@ -278,6 +279,7 @@ class Hook:
         self._patches.append(patch.object(botocore.waiter, "time", waits))
         for each in self._patches:
             each.start()
+        self._faster = faster()
         if scheduler.virtual:
             mock_random.seed(scheduler.seed)
 
@@ -285,6 +287,7 @@ class Hook:
         """Give botocore its own time back."""
         while self._patches:
             self._patches.pop().stop()
+        self._faster.close()
 
     def session(self, *, region: str, function: str = OPERATOR, execution: str = "") -> "Session":
         """A session whose clients go through the hook, inside and outside of tasks.
@@ -541,11 +544,14 @@ def _make_client(service: str, region: str, config: Config | None) -> Any:
     with patch.object(quota, "RetryQuota", _Quota):
         client = core.create_client(service, region_name=region, config=config)
     events, model = client.meta.events, client.meta.service_model
-    # Nothing checks signatures here, and they cost more than the rest of the request.
-    events.unregister(
-        f"request-created.{model.service_id.hyphenize()}",
+    # Nothing here reads signatures and user agents, which cost more than the rest of a request.
+    agent = client._user_agent_creator  # noqa: SLF001
+    for handler in (
         client._request_signer.handler,  # noqa: SLF001
-    )
+        agent.rebuild_and_replace_user_agent_handler,
+    ):
+        events.unregister(f"request-created.{model.service_id.hyphenize()}", handler)
+    agent.to_string = lambda: "twin"
     authorization = (
         f"AWS4-HMAC-SHA256 Credential=AKIATWIN/20260105/{region}/{model.signing_name}/aws4_request"
         ", SignedHeaders=host, Signature=0"
