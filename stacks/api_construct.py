@@ -31,23 +31,24 @@ OPEN_ROUTES = (("GET", "/health/live"), ("GET", "/health/ready"))
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
+NO_ROUTE = (404, "not_found_error", "route_not_found", "There is no such route.")
 ANSWERS: dict[str, tuple[int | None, str, str, str]] = {
     # What API Gateway answers itself: status, type, code, message.
-    "ACCESS_DENIED": (403, "permission_error", "forbidden", "This key may not do that."),
+    "ACCESS_DENIED": (403, "permission_error", "not_allowed", "This key may not do that."),
     "API_CONFIGURATION_ERROR": (500, SERVER, "internal_error", "The service failed."),
     "AUTHORIZER_CONFIGURATION_ERROR": (500, SERVER, "internal_error", "The service failed."),
     "AUTHORIZER_FAILURE": (500, SERVER, "internal_error", "The key could not be checked."),
-    "BAD_REQUEST_BODY": (400, INVALID, "invalid_body", "The body must be a JSON object."),
+    "BAD_REQUEST_BODY": (400, INVALID, "invalid_json", "The body must be a JSON object."),
     "BAD_REQUEST_PARAMETERS": (400, INVALID, "invalid_parameter", "A parameter is not valid."),
     "DEFAULT_4XX": (None, INVALID, "invalid_request", "The request is not valid."),
     "DEFAULT_5XX": (None, SERVER, "internal_error", "The service failed."),
-    "INTEGRATION_FAILURE": (504, SERVER, "unavailable", "The service did not answer."),
+    "INTEGRATION_FAILURE": (504, SERVER, "temporarily_unavailable", "The service did not answer."),
     "INTEGRATION_TIMEOUT": (504, SERVER, "timeout", "The service did not answer in time."),
     # API Gateway's way of saying that there is no such route; a missing key is UNAUTHORIZED.
-    "MISSING_AUTHENTICATION_TOKEN": (404, INVALID, "unknown_route", "There is no such route."),
-    "REQUEST_TOO_LARGE": (413, INVALID, "request_too_large", "The body may have 4 MB at most."),
-    "RESOURCE_NOT_FOUND": (404, INVALID, "unknown_route", "There is no such route."),
-    "THROTTLED": (429, "rate_limit_error", "rate_limited", "Too many requests; try again soon."),
+    "MISSING_AUTHENTICATION_TOKEN": NO_ROUTE,
+    "REQUEST_TOO_LARGE": (413, INVALID, "too_large", "The body may have 4 MB at most."),
+    "RESOURCE_NOT_FOUND": NO_ROUTE,
+    "THROTTLED": (429, "rate_limit_error", "rate_limit", "Too many requests; try again soon."),
     "UNAUTHORIZED": (
         401,
         "authentication_error",

@@ -40,7 +40,7 @@ class Firewall(Construct):
                     content_type="APPLICATION_JSON",
                     content=error_body(
                         "rate_limit_error",
-                        "rate_limited",
+                        "rate_limit",
                         "Too many requests from this address; try again in a minute.",
                     ),
                 )

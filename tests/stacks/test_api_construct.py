@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lambdas.domain import errors
 from tests.stacks.assemblies import Assembly, Resource
 
 HERE = "Region-us-east-1"
@@ -235,3 +236,21 @@ def test_the_firewall_stands_before_the_stage(dev: Assembly) -> None:
     stage = dev.one("AWS::ApiGateway::Stage", stack=HERE)
 
     assert stage.logical_id in json.dumps(association["ResourceArn"])
+
+
+def test_the_api_speaks_the_functions_words(dev: Assembly) -> None:
+    """A client that handles a refusal by its code must not meet two codes for the same."""
+    answers = {
+        answer.properties["ResponseType"]: json.loads(
+            answer.properties["ResponseTemplates"]["application/json"]
+        )["error"]
+        for answer in dev.resources("AWS::ApiGateway::GatewayResponse", stack=HERE)
+    }
+
+    for kind, error in {
+        "ACCESS_DENIED": errors.forbidden("", param=""),
+        "REQUEST_TOO_LARGE": errors.too_large(""),
+        "THROTTLED": errors.busy("", code="rate_limit", retry_after_s=1),
+        "BAD_REQUEST_BODY": errors.invalid("", param=None, code="invalid_json"),
+    }.items():
+        assert (answers[kind]["type"], answers[kind]["code"]) == (error.kind, error.code)
