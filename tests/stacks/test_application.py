@@ -2,7 +2,10 @@
 
 import fnmatch
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +125,31 @@ def test_cfn_lint_finds_nothing(
         found = lint(template, rules=lint_rules, regions=[region])
         # CDK writes dependencies on roles that the properties imply anyway (W3005).
         assert not [str(match) for match in found if match.rule.id != "W3005"], stack
+
+
+def test_synthesis_needs_nothing_but_the_files(tmp_path: Path, layer: Path) -> None:
+    """A pipeline without credentials, git or network synthesizes what a laptop does."""
+    context = {"layer": str(layer), "config": "config/prod.yaml"}
+    subprocess.run(
+        [sys.executable, str(ROOT / "app.py")],
+        cwd=tmp_path,
+        env={
+            # The command line's way to pass its own arguments.
+            "CDK_CONTEXT_JSON": json.dumps(context),
+            "CDK_OUTDIR": str(tmp_path / "assembly"),
+            "HOME": os.environ.get("HOME", str(tmp_path)),
+            "PATH": "",
+            "PYTHONPATH": str(ROOT),
+        },
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+
+    manifest = json.loads((tmp_path / "assembly" / "manifest.json").read_text())
+    assert "missing" not in manifest  # What the command line would look up in the account.
+    assert "Region-us-east-1" in manifest["artifacts"]
+    assert [path.name for path in tmp_path.iterdir()] == ["assembly"]
 
 
 def test_a_missing_layer_says_how_to_build_it(tmp_path: Path) -> None:
