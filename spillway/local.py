@@ -1,8 +1,10 @@
 """A deployment on this machine: from a configuration file to a twin that runs its templates."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -115,3 +117,68 @@ def _counted(service: Service, body: bytes) -> Answer:
     with suppress(ValueError, AttributeError):
         document["row"] = json.loads(body).get("row")
     return Answer(body=json.dumps(document).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a deployment on this machine still has to do, as the twin itself sees it.
+
+    Attributes:
+        queued: Messages in the tier queues, by tier.
+        running: Jobs handed over to endpoints.
+        notices: Results and webhooks that are on their way.
+    """
+
+    queued: Counter[str]
+    running: int
+    notices: int
+
+    @property
+    def none(self) -> bool:
+        """Whether nothing is queued, running or on its way."""
+        return not self.queued.total() and not self.running and not self.notices
+
+
+def work_left(twin: Twin, deployment: Deployment) -> Work:
+    """Look at queues and endpoints without a call to AWS, which would take time and be counted."""
+    names = deployment.names
+    queued: Counter[str] = Counter()
+    running = notices = 0
+    for region in deployment.regions:
+        notices += _messages(twin, region, names.results) + _messages(twin, region, names.webhooks)
+        for name, model in deployment.models.items():
+            for tier in deployment.tiers:
+                queued[tier] += _messages(twin, region, names.tier_queue(name, tier))
+            if model.state != "off":
+                running += sum(
+                    twin.sagemaker.endpoint(region, names.endpoint(name, version)).backlog
+                    for version in model.versions
+                )
+    return Work(queued, running, notices)
+
+
+def _messages(twin: Twin, region: str, queue: str) -> int:
+    state = twin.sqs.queue(f"arn:aws:sqs:{region}:{twin.account}:{queue}")
+    return int(
+        state.approximate_number_of_messages
+        + state.approximate_number_of_messages_delayed
+        + state.approximate_number_of_messages_not_visible
+    )
+
+
+def unfinished(twin: Twin, deployment: Deployment) -> list[str]:
+    """Ids of the jobs that have not ended, from the ledger's index of them."""
+    client = twin.operator(deployment.primary_region).client("dynamodb")
+    pages = client.get_paginator("query")
+    return [
+        item["pk"]["S"].removeprefix("job#")
+        for region in deployment.regions
+        for model in deployment.models
+        for page in pages.paginate(
+            TableName=deployment.names.ledger,
+            IndexName="live",
+            KeyConditionExpression="live = :live",
+            ExpressionAttributeValues={":live": {"S": f"{region}#{model}"}},
+        )
+        for item in page["Items"]
+    ]

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +12,7 @@ from config.schema import Deployment
 from lambdas.domain import payloads
 from lambdas.domain.names import FUNCTIONS
 from spillway.directory import add_tenant
-from spillway.local import directory
+from spillway.local import Work, directory, unfinished, work_left
 from spillway.replay.plan import Request
 from spillway.replay.report import Report
 from spillway.twin.clock import Task
@@ -40,18 +39,18 @@ class Progress:
         clock_s: Seconds since the first request, on the twin's clock.
         offered: Requests sent so far.
         accepted: Jobs accepted so far.
-        unfinished: Accepted jobs that have not ended, by tier.
+        work: What is left of them.
     """
 
     clock_s: float
     offered: int
     accepted: int
-    unfinished: Counter[str]
+    work: Work
 
     @property
     def ended(self) -> int:
-        """Jobs that have ended."""
-        return self.accepted - self.unfinished.total()
+        """Jobs that have ended, or are about to."""
+        return max(0, self.accepted - self.work.running - self.work.queued.total())
 
 
 class VirtualReplay:
@@ -91,7 +90,7 @@ class VirtualReplay:
         arrivals = scheduler.spawn(self._arrive, iter(requests), clients, first_s)
         shown = 0.0
         last_s = float("inf")
-        while not (arrivals.done and not self._unfinished()) and scheduler.now() < last_s:
+        while not (arrivals.done and self._idle()) and scheduler.now() < last_s:
             scheduler.run_for(LOOK_EVERY_S)
             if arrivals.done:
                 arrivals.result()
@@ -162,26 +161,14 @@ class VirtualReplay:
     def _look(self, first_s: float) -> Progress:
         report = self._report
         clock_s = self._twin.scheduler.now() - first_s
-        return Progress(clock_s, report.offered, report.accepted, self._unfinished())
+        work = work_left(self._twin, self._deployment)
+        return Progress(clock_s, report.offered, report.accepted, work)
 
-    def _unfinished(self) -> Counter[str]:
-        """Jobs that have not ended, by tier, from the ledger's index of them."""
-        names = self._deployment.names
-        found: Counter[str] = Counter()
-        for region in self._deployment.regions:
-            for model in self._deployment.models:
-                live = {"S": f"{region}#{model}"}
-                for item in self._pages(
-                    "query",
-                    IndexName="live",
-                    KeyConditionExpression="live = :live",
-                    ExpressionAttributeValues={":live": live},
-                    TableName=names.ledger,
-                ):
-                    ours = self._jobs.get(item["pk"]["S"].removeprefix("job#"))
-                    if ours is not None:
-                        found[ours[1]] += 1
-        return found
+    def _idle(self) -> bool:
+        """Whether all jobs have ended; the ledger is asked when nothing else is left to do."""
+        if not work_left(self._twin, self._deployment).none:
+            return False
+        return not unfinished(self._twin, self._deployment)
 
     def _count(self, first_s: float) -> None:
         """Read the whole ledger once: what became of every accepted job."""

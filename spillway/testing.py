@@ -1,0 +1,222 @@
+"""The deployed stacks inside a test: no network, no AWS account, no waiting.
+
+Another team's test asks for the fixture and talks HTTP to what production would run::
+
+    from spillway.testing import spillway_config, stacks  # in conftest.py
+
+    def test_our_code_embeds(stacks):
+        stacks.model("embedder").answers(lambda request: {"data": [1, 2, 3]})
+        client = stacks.http_client()
+        job = client.post("/v1/jobs", json={"model": "embedder", "input": {"input": "x"}}).json()
+        stacks.run_until_idle()
+        assert client.get(f"/v1/jobs/{job['id']}").json()["output"] == {"data": [1, 2, 3]}
+
+Time is virtual: it passes in `run_until_idle` and `run_for`, and while a request is answered.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from config.schema import Deployment, load
+from spillway import local
+from spillway.assembly import ROOT
+from spillway.directory import add_tenant
+from spillway.twin.calls import CallLog, Fault
+from spillway.twin.containers import Factory, LocalProcess, Python
+from spillway.twin.twin import Twin
+
+TENANT: Final = "test"
+IDLE_LIMIT_S: Final = 3600.0
+"""Virtual seconds after which work that does not end is a failure of the test."""
+LOOK_EVERY_S: Final = 1.0
+REPLICATED_S: Final = 5.0
+"""The directory reaches other regions within about a second; well over that."""
+
+
+class Model:
+    """One model of the stacks, in every region."""
+
+    def __init__(self, twin: Twin, deployment: Deployment, name: str) -> None:
+        if name not in deployment.models:
+            known = ", ".join(deployment.models)
+            raise KeyError(f"there is no model {name!r}; there is {known}")
+        self._twin = twin
+        self._model = deployment.models[name]
+        self._endpoints = {
+            version: deployment.names.endpoint(name, version) for version in self._model.versions
+        }
+
+    def answers(
+        self,
+        answer: Callable[[Any], Any],
+        *,
+        service_s: float = 0.1,
+        version: str | None = None,
+    ) -> None:
+        """Let a function of the request's JSON answer from now on.
+
+        Args:
+            answer: Returns JSON, or `bytes` for anything else; what it raises becomes a 500.
+            service_s: Virtual seconds that one answer takes.
+            version: Only this version; all without it.
+        """
+        self._serve(partial(Python, answers=answer, service_s=service_s), version)
+
+    def runs(self, *, version: str | None = None) -> None:
+        """Let the version's own local command answer, as a real process.
+
+        Raises:
+            ValueError: The configuration has no local command for it.
+        """
+        for name, settings in self._model.versions.items():
+            if version in (None, name):
+                if settings.local_command is None:
+                    raise ValueError(f"version {name} has no local_command")
+                command = settings.local_command
+                self._serve(partial(LocalProcess, command=command, directory=ROOT), name)
+
+    def _serve(self, factory: Factory, version: str | None) -> None:
+        for name, endpoint in self._endpoints.items():
+            if version in (None, name):
+                self._twin.sagemaker.serve(endpoint, factory)
+
+
+class Stacks:
+    """A deployment, running in this process on a virtual clock.
+
+    Args:
+        twin: Deployed.
+        deployment: What it runs.
+
+    Attributes:
+        twin: Everything that the methods here do not reach.
+        deployment: The configuration.
+        api_key: Of a tenant that may use every model and tier.
+    """
+
+    def __init__(self, twin: Twin, deployment: Deployment) -> None:
+        self.twin = twin
+        self.deployment = deployment
+        self.api_key = self.new_key(TENANT)
+
+    def new_key(self, tenant: str, **limits: Any) -> str:
+        """Add a tenant, or a key of one; limits as in `spillway tenant add`.
+
+        A few virtual seconds pass, after which every region knows the key.
+        """
+        key = add_tenant(local.directory(self.twin, self.deployment), tenant, **limits)
+        self.run_for(REPLICATED_S)
+        return key
+
+    def http_client(self, region: str | None = None, *, api_key: str | None = None) -> httpx.Client:
+        """An HTTP client of a region's API, signed in.
+
+        It serves as the OpenAI client's `http_client` too, with `base_url=client.base_url` and
+        `api_key=stacks.api_key`.
+
+        Args:
+            region: Whose API; the deployment's first region without it.
+            api_key: Another key than `stacks.api_key`.
+        """
+        client = self.twin.api(region or self.deployment.primary_region)
+        client.headers["Authorization"] = f"Bearer {api_key or self.api_key}"
+        return client
+
+    def model(self, name: str) -> Model:
+        """A model, to say what it answers.
+
+        Raises:
+            KeyError: The deployment has no such model.
+        """
+        return Model(self.twin, self.deployment, name)
+
+    def fail(
+        self, action: str, *, function: str = "", times: int | None = 1, **match: Any
+    ) -> Fault:
+        """Let AWS calls go wrong: `stacks.fail("throttle", service="sqs", function="submit")`.
+
+        Args:
+            action: `die_before`, `die_after`, `timeout_before`, `timeout_after`, `throttle`,
+                `unreachable`, or an AWS error code; see `spillway.twin.calls.Fault`.
+            function: One of the deployment's functions, such as `dispatch`; any without it.
+            times: How many matching calls go wrong; None for all.
+            match: `service`, `operation`, `region`, `number` and the other fields of `Fault`.
+
+        Returns:
+            The fault; its `hits` tell how often it struck.
+        """
+        name = self.deployment.names.function(function) if function else ""
+        return self.twin.hook.fail(Fault(action=action, function=name, times=times, **match))
+
+    @property
+    def calls(self) -> CallLog:
+        """Every AWS call so far."""
+        return self.twin.hook.log
+
+    def run_for(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        self.twin.scheduler.run_for(seconds)
+
+    def run_until_idle(self, limit_s: float = IDLE_LIMIT_S) -> None:
+        """Let virtual time pass until every job and webhook is done.
+
+        Raises:
+            AssertionError: Work is left after the limit; the message says what.
+        """
+        scheduler = self.twin.scheduler
+        until_s = scheduler.now() + limit_s
+        idle_before = False
+        while True:
+            idle = self._idle()
+            # Twice in a row: between two queues work is for a moment in none.
+            if idle and idle_before:
+                return
+            if scheduler.now() >= until_s:
+                raise AssertionError(f"work is left after {limit_s:g} s: {self._left()}")
+            idle_before = idle
+            scheduler.run_for(LOOK_EVERY_S)
+
+    def _idle(self) -> bool:
+        if not local.work_left(self.twin, self.deployment).none:
+            return False
+        return not local.unfinished(self.twin, self.deployment)
+
+    def _left(self) -> str:
+        work = local.work_left(self.twin, self.deployment)
+        jobs = local.unfinished(self.twin, self.deployment)
+        return (
+            f"{len(jobs)} unfinished jobs ({', '.join(jobs[:3])}), "
+            f"{dict(work.queued)} queued, {work.running} running, {work.notices} notices"
+        )
+
+
+def _canned(deployment: Deployment) -> Mapping[str, Factory]:
+    """No test starts a process unless it asks for one."""
+    return {
+        deployment.names.endpoint(name, version): partial(Python, answers=_echo)
+        for name, model in deployment.models.items()
+        for version in model.versions
+    }
+
+
+def _echo(request: Any) -> Any:
+    return {"echo": request}
+
+
+@pytest.fixture(scope="session")
+def spillway_config() -> Path:
+    """The configuration that `stacks` deploys; override the fixture for your own."""
+    return ROOT / "config" / "dev.yaml"
+
+
+@pytest.fixture
+def stacks(spillway_config: Path) -> Iterator[Stacks]:
+    """The deployed stacks; every model echoes its request until the test says otherwise."""
+    deployment = load(spillway_config)
+    with local.start(spillway_config, virtual=True, replaced=_canned(deployment)) as twin:
+        yield Stacks(twin, deployment)
