@@ -380,7 +380,8 @@ class Hook:
         )
         self.log.add(call)
         try:
-            response = self._answer(request, call, sending)
+            with self.scheduler.true_time():
+                response = self._answer(request, call, sending)
             call.status = response.status_code
             # Not `content`: it would use up a body that is read as a stream.
             body: bytes = response.raw.getvalue()

@@ -15,9 +15,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Final, TextIO
 
 import time_machine
@@ -60,6 +60,7 @@ class Task:
         context: Whatever the one who spawned it attaches; the botocore hook finds the Lambda
             execution here.
         output: What `sys.stdout` is while it runs, if not the process's own.
+        skew_s: How far its machine's clock is ahead; only on the virtual clock.
         done: Whether it ended.
         error: What it ended with, if it failed.
     """
@@ -68,6 +69,7 @@ class Task:
         self.name = name
         self.context: Any = None
         self.output: TextIO | None = None
+        self.skew_s = 0.0
         self.done = False
         self.error: BaseException | None = None
         self._scheduler = scheduler
@@ -274,6 +276,22 @@ class Scheduler:
         self.post(lambda: self.spawn(fn, *args, name=name).on_done(deliver))
         return future.result(timeout=timeout_s)
 
+    @contextmanager
+    def true_time(self) -> Iterator[None]:
+        """Let the current task see the true time: what it calls runs on another machine."""
+        task = self.current
+        skew_s = task.skew_s if task is not None else 0.0
+        if task is None or not skew_s:
+            yield
+            return
+        task.skew_s = 0.0
+        self._travel.move_to(self._now)
+        try:
+            yield
+        finally:
+            task.skew_s = skew_s
+            self._travel.move_to(self._now + skew_s)
+
     # -- the loop ----------------------------------------------------------------------------
 
     def run_until(self, when_s: float) -> None:
@@ -432,6 +450,8 @@ class Scheduler:
         if task.output is not None:
             sys.stdout = task.output
         task._greenlet.parent = self._hub
+        if task.skew_s:
+            self._travel.move_to(self._now + task.skew_s)
         try:
             if error is None:
                 task._greenlet.switch(value)
@@ -443,6 +463,8 @@ class Scheduler:
         finally:
             self._current = None
             sys.stdout = stdout
+            if task.skew_s:
+                self._travel.move_to(self._now)
         if task.error is not None and not task._observed:
             raise task.error
 

@@ -214,6 +214,7 @@ class Functions:
         async_latency_s: Seconds from accepting an asynchronous event to its execution.
         async_lost: Share of asynchronous events that Lambda loses; the documentation allows it.
         async_duplicated: Share that it delivers twice, which the documentation allows too.
+        skew_s: How far the clocks of a region's machines are ahead, by region; virtual time only.
 
     Attributes:
         reports: One for each execution, the latest `REPORTS_MAX`.
@@ -235,6 +236,7 @@ class Functions:
         async_latency_s: float = 0.02,
         async_lost: float = 0.0,
         async_duplicated: float = 0.0,
+        skew_s: Mapping[str, float] | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.cold_start_s = cold_start_s if scheduler.virtual else 0.0
@@ -242,6 +244,7 @@ class Functions:
         self.async_latency_s = async_latency_s
         self.async_lost = async_lost
         self.async_duplicated = async_duplicated
+        self.skew_s: dict[str, float] = dict(skew_s or {})
         self.reports: deque[Report] = deque(maxlen=REPORTS_MAX)
         self.logs: deque[LogLine] = deque(maxlen=LOG_LINES_MAX)
         self.log_bytes: Counter[str] = Counter()
@@ -336,6 +339,7 @@ class Functions:
         run.task = self.scheduler.spawn(self._execute, run, name=name)
         run.task.context = run.caller
         run.task.output = _OUTPUT
+        run.task.skew_s = self.skew_s.get(region, 0.0) if self.scheduler.virtual else 0.0
         return run.task
 
     def invoke_async(self, region: str, name: str, payload: Any = None) -> None:
@@ -602,7 +606,19 @@ class Functions:
 
 
 class _Output(io.TextIOBase):
-    """Standard output of functions: each line goes to the log of the execution that wrote it."""
+    """Standard output of functions: each line goes to the log of the execution that wrote it.
+
+    Other threads that print meanwhile reach the terminal as if this were not here.
+    """
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return sys.__stdout__ is not None and sys.__stdout__.isatty()
+
+    def flush(self) -> None:
+        if sys.__stdout__ is not None:
+            sys.__stdout__.flush()
 
     def write(self, text: str) -> int:
         for functions in reversed(Functions._open):  # noqa: SLF001

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -455,3 +456,25 @@ def test_an_execution_is_one_caller(world: World) -> None:
     world.invoke("f")
     world.invoke("f")
     assert numbers == [1, 1]
+
+
+def test_a_regions_clocks_may_be_wrong(world: World) -> None:
+    """Leases must hold although machines disagree about the time; AWS itself does not disagree."""
+    seen: list[float] = []
+
+    def look(event: Any, context: Any, session: Any, sleep: Any) -> None:
+        seen.append(time.time() - world.scheduler.now())
+        session.client("sqs").send_message(QueueUrl=url, MessageBody="x", DelaySeconds=5)
+        sleep(1.0)
+        seen.append(time.time() - world.scheduler.now())
+
+    url = world.queue()
+    world.functions.skew_s[REGION] = -30.0
+    world.deploy("f", look)
+    world.invoke("f")
+    assert seen == pytest.approx([-30.0, -30.0])
+    assert time.time() == world.scheduler.now()
+    queue = world.sqs.queue(world.arn(url))
+    assert queue.approximate_number_of_messages_delayed == 1
+    world.scheduler.run_for(4.1)
+    assert queue.approximate_number_of_messages == 1
