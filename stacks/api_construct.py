@@ -129,15 +129,15 @@ class Api(Construct):
         )
         acknowledge(
             api,
-            "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/"
-            "AmazonAPIGatewayPushToCloudWatchLogs]",
-            "API Gateway accepts a logging role only with what this policy of its own allows.",
-        )
-        acknowledge(
-            api.deployment_stage,
-            "AwsSolutions-APIG6",
-            "Execution logs hold headers and bodies; every request is in the access log and in "
-            "the functions' own structured logs.",
+            {
+                "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/"
+                "AmazonAPIGatewayPushToCloudWatchLogs]": "API Gateway accepts a logging role "
+                "only with what this policy of its own allows.",
+                "AwsSolutions-COG4": "Tenants have API keys, which the authorizer checks; nobody "
+                "signs in here.",
+                "AwsSolutions-APIG6": "Execution logs hold headers and bodies; every request is "
+                "in the access log and in the functions' own structured logs.",
+            },
         )
         return api
 
@@ -165,23 +165,17 @@ class Api(Construct):
         models = {"application/json": self._json_object()}
         for verb, path in ROUTES:
             with_job = (verb, path) == SUBMISSION
-            method = self.rest_api.root.resource_for_path(path).add_method(
+            self.rest_api.root.resource_for_path(path).add_method(
                 verb,
                 integration,
                 authorizer=authorizer,
                 request_validator=validator if with_job else None,
                 request_models=models if with_job else None,
             )
-            acknowledge(
-                method,
-                "AwsSolutions-COG4",
-                "Tenants have API keys, checked by the authorizer; there are no end users here.",
-            )
         for verb, path in OPEN_ROUTES:
             method = self.rest_api.root.resource_for_path(path).add_method(verb, integration)
             why = "Route 53 looks at the region's health without a key; nothing else is told."
-            acknowledge(method, "AwsSolutions-APIG4", why)
-            acknowledge(method, "AwsSolutions-COG4", why)
+            acknowledge(method, {"AwsSolutions-APIG4": why})
 
     def _json_object(self) -> apigateway.Model:
         """All that is checked before the function, which can name the field that is wrong."""

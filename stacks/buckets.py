@@ -38,9 +38,10 @@ def private_bucket(
     )
     acknowledge(
         bucket,
-        "AwsSolutions-S1",
-        "Payloads are reached only by functions that log job ids; server access logs would keep "
-        "object keys of every tenant in one more bucket per region.",
+        {
+            "AwsSolutions-S1": "Payloads are reached only by functions that log job ids; server "
+            "access logs would keep object keys of every tenant in one more bucket per region.",
+        },
     )
     return bucket
 

@@ -64,8 +64,7 @@ class Messages(Construct):
         )
         acknowledge(
             self.beats,
-            "AwsSolutions-SQS3",
-            "A late beat is worthless: the next one is five seconds away.",
+            {"AwsSolutions-SQS3": "A late beat is worthless: the next is five seconds away."},
         )
         self._topic("Succeeded", names.succeeded_topic)
         self._topic("Failed", names.failed_topic)

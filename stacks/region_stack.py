@@ -106,8 +106,10 @@ class RegionStack(Stack):
         )
         acknowledge(
             table,
-            "AwsSolutions-DDB3",
-            "Slots are rebuilt from the ledger; a restored gate would hold slots of old jobs.",
+            {
+                "AwsSolutions-DDB3": "Slots are rebuilt from the ledger; a restored gate would "
+                "hold slots of old jobs."
+            },
         )
 
     def _payloads(self, deployment: Deployment, region: str, key: kms.IKey | None) -> None:

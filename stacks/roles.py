@@ -37,6 +37,15 @@ class Grant:
         """The resources that are not one resource."""
         return tuple(resource for resource in self.resources if "*" in resource)
 
+    def statement(self) -> dict[str, object]:
+        """The grant as IAM writes it."""
+        statement: dict[str, object] = {
+            "Effect": "Allow",
+            "Action": list(self.actions),
+            "Resource": list(self.resources),
+        }
+        return statement | ({"Condition": dict(self.conditions)} if self.conditions else {})
+
 
 def role_of(
     scope: Construct, construct_id: str, *, service: str, grants: Iterable[Grant]
@@ -61,19 +70,18 @@ def role_of(
         construct_id,
         assumed_by=iam.ServicePrincipal(service),
         inline_policies={
-            "Grants": iam.PolicyDocument(
-                statements=[
-                    iam.PolicyStatement(
-                        actions=list(grant.actions),
-                        resources=list(grant.resources),
-                        conditions=dict(grant.conditions),
-                    )
-                    for grant in grants
-                ]
+            # As one document: each statement of its own would be a call into jsii.
+            "Grants": iam.PolicyDocument.from_json(
+                {"Version": "2012-10-17", "Statement": [grant.statement() for grant in grants]}
             )
         },
     )
-    reasons = {wildcard: grant.why for grant in grants for wildcard in grant.wildcards}
-    for wildcard, why in reasons.items():
-        acknowledge(role, f"AwsSolutions-IAM5[Resource::{wildcard}]", why)
+    acknowledge(
+        role,
+        {
+            f"AwsSolutions-IAM5[Resource::{wildcard}]": grant.why
+            for grant in grants
+            for wildcard in grant.wildcards
+        },
+    )
     return role
