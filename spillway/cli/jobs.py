@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -122,7 +123,10 @@ def models(context: typer.Context, *, url: Url = "", key: Key = "", as_json: Jso
     """List the models that the key may use."""
     with _client(context, url, key) as client:
         document = client.models()
-    _show_list(document, "models", as_json=as_json)
+    columns = ("model", "state", "versions", "tiers", "input bytes")
+    rows = [_model_row(model) for model in document.get("data", [])]
+    shown = table(None, columns, rows, numbers=1)
+    answer(document, as_json=as_json, render=lambda console: console.print(shown))
 
 
 def capacity(
@@ -131,7 +135,10 @@ def capacity(
     """Show how long work would wait now, by model and tier."""
     with _client(context, url, key) as client:
         document = client.capacity()
-    _show_list(document, "capacity", as_json=as_json)
+    columns = ("model", "instances", "tier", "waiting", "predicted wait s", "target wait s")
+    rows = [row for model in document.get("data", []) for row in _capacity_rows(model)]
+    shown = table(None, columns, rows, numbers=3)
+    answer(document, as_json=as_json, render=lambda console: console.print(shown))
 
 
 def _input(given: str | None, text: str | None) -> Any:
@@ -187,7 +194,8 @@ def _show(job: dict[str, Any], *, as_json: bool) -> None:
         ]
         for group in ("queue", "timings", "usage", "error"):
             for name, value in (job.get(group) or {}).items():
-                rows.append((f"{group}.{name}", value))
+                if value is not None:
+                    rows.append((f"{group}.{name}", value))
         for name, value in rows:
             console.print(f"{name:24} {value}", markup=False, highlight=False, soft_wrap=True)
         for name in ("output", "output_url"):
@@ -199,22 +207,14 @@ def _show(job: dict[str, Any], *, as_json: bool) -> None:
     answer(job, as_json=as_json, render=render)
 
 
-def _show_list(document: dict[str, Any], title: str, *, as_json: bool) -> None:
-    """A list of flat objects as a table, whatever fields the service has."""
-
-    def render(console: Console) -> None:
-        rows = [_flat(entry) for entry in document.get("data", [])]
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        console.print(table(title, columns, [[row.get(name) for name in columns] for row in rows]))
-
-    answer(document, as_json=as_json, render=render)
+def _model_row(model: dict[str, Any]) -> list[object]:
+    versions = model.get("versions", {})
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in versions.items())
+    tiers = ", ".join(model.get("tiers", []))
+    return [model.get("id"), model.get("state"), shares, tiers, model.get("input_bytes_max")]
 
 
-def _flat(entry: dict[str, Any], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in entry.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = ", ".join(map(str, value)) if isinstance(value, list) else value
-    return flat
+def _capacity_rows(model: dict[str, Any]) -> Iterator[list[object]]:
+    for tier, load in model.get("tiers", {}).items():
+        figures = [load.get(name) for name in ("waiting", "predicted_wait_s", "target_wait_s")]
+        yield [model.get("model"), model.get("instances"), tier, *figures]

@@ -2,7 +2,7 @@
 
 import typer
 
-from spillway.cli import cost, jobs, tenants
+from spillway.cli import cost, jobs, local, tenants
 from spillway.cli.terminal import EXIT_CODES, Commands
 
 app = typer.Typer(
@@ -14,6 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.command()(local.local)
 app.command()(jobs.submit)
 app.command()(jobs.status)
 app.command()(jobs.cancel)

@@ -82,6 +82,8 @@ def answer(document: dict[str, Any], *, as_json: bool, render: Callable[[Console
     """Print a command's result, once."""
     if as_json:
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        # Whoever starts `spillway local` in a pipe waits for these lines.
+        sys.stdout.flush()
     else:
         render(Console())
 

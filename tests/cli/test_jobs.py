@@ -204,19 +204,22 @@ def test_cancel_and_status_name_the_job() -> None:
     ]
 
 
-def test_lists_show_whatever_fields_the_service_has() -> None:
-    """A table that hides a new field sends people to curl."""
+def test_models_and_capacity_are_tables_for_people_and_json_for_programs() -> None:
+    """Whoever plans a batch run looks at the waits first."""
     models = {
         "object": "list",
-        "data": [{"id": "embedder", "tiers": ["batch"], "limits": {"n": 1}}],
+        "data": [{"id": "embedder", "state": "live", "versions": {"v1": 1.0}, "tiers": ["batch"]}],
     }
-    capacity = {"object": "list", "data": [{"model": "chat", "tier": "batch", "wait_s": 3}]}
+    tiers = {"batch": {"target_wait_s": 3600.0, "predicted_wait_s": 12.5, "waiting": 7}}
+    capacity = {"object": "list", "data": [{"model": "chat", "instances": 1, "tiers": tiers}]}
 
-    told = run(Service(httpx.Response(200, json=models)), "models")
-    as_json = run(Service(httpx.Response(200, json=capacity)), "capacity", "--json")
+    listed = run(Service(httpx.Response(200, json=models)), "models").stdout
+    waits = run(Service(httpx.Response(200, json=capacity)), "capacity").stdout
+    as_json = run(Service(httpx.Response(200, json=capacity)), "capacity", "--json").stdout
 
-    assert "limits.n" in told.stdout
-    assert json.loads(as_json.stdout) == capacity
+    assert [word in listed for word in ("embedder", "live", "v1 100%", "batch")] == [True] * 4
+    assert [word in waits for word in ("chat", "batch", "12.5", "3600.0", "7")] == [True] * 5
+    assert json.loads(as_json) == capacity
 
 
 def test_the_help_documents_the_exit_codes() -> None:

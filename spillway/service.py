@@ -1,0 +1,84 @@
+"""A deployment as a service of this machine: real time, real processes, HTTP on loopback."""
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, Self
+
+from config.schema import load
+from spillway import local
+from spillway.assembly import LocalError
+from spillway.directory import add_tenant
+from spillway.twin.http import ApiServer, AwsServer
+
+TENANT: Final = "local"
+WARM_UP_FACTOR: Final = 0.02
+"""A minute of warm-up passes in a second: people wait for it, and learn nothing from waiting."""
+READY_S_MAX: Final = 120.0
+READY_POLL_S: Final = 0.1
+
+
+class LocalService:
+    """Every region's API on one port, AWS's on another.
+
+    Args:
+        config: The deployment.
+        port: Of the API; 0 takes a free one.
+        aws_port: Of the AWS operations; 0 takes a free one.
+        assembly: Templates that were synthesized before.
+
+    Attributes:
+        twin: What runs.
+        deployment: The configuration.
+        urls: Base URLs of the API, by region.
+        aws_url: What `AWS_ENDPOINT_URL` should be.
+        key: An API key of a tenant that may use everything.
+
+    Raises:
+        LocalError: It does not come up; the message says why.
+    """
+
+    def __init__(
+        self, config: Path, *, port: int = 0, aws_port: int = 0, assembly: Path | None = None
+    ) -> None:
+        self.deployment = load(config)
+        self._undo = ExitStack()
+        with ExitStack() as undo:
+            self.twin = undo.enter_context(
+                local.start(config, virtual=False, assembly=assembly, warm_up_factor=WARM_UP_FACTOR)
+            )
+            scheduler = self.twin.scheduler
+            try:
+                api = ApiServer(scheduler, self.twin.gateway, port=port)
+                undo.callback(api.close)
+                aws = AwsServer(scheduler, port=aws_port)
+                undo.callback(aws.close)
+            # Flask's server ends the process where it cannot listen.
+            except (OSError, SystemExit) as error:
+                raise LocalError(f"cannot listen on port {port} or {aws_port}: {error}") from error
+            scheduler.start()
+            api.start()
+            aws.start()
+            self.urls = {region: f"{api.url}/{region}" for region in self.deployment.regions}
+            self.aws_url = aws.url
+            self._wait_until_ready()
+            self.key = add_tenant(local.directory(self.twin, self.deployment), TENANT)
+            self._undo = undo.pop_all()
+
+    def _wait_until_ready(self) -> None:
+        """Let the models' processes load."""
+        until_s = time.monotonic() + READY_S_MAX
+        while not self.twin.sagemaker.settled:
+            if time.monotonic() > until_s:
+                raise LocalError(f"the models did not come up in {READY_S_MAX:g} s")
+            time.sleep(READY_POLL_S)  # noqa: TID251 real processes load in real time
+
+    def close(self) -> None:
+        """End the servers, the processes and the twin."""
+        self._undo.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
