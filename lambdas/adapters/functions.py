@@ -4,16 +4,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aws_lambda_powertools.logging import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lambdas.adapters.logs import logger
 from lambdas.domain.job import FORMAT
 from lambdas.domain.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_lambda import LambdaClient
-
-logger = Logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,12 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from aws_lambda_powertools.logging import Logger
-
 from lambdas.adapters.clock import now_ms, now_s
 from lambdas.adapters.directory import Directory
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import RATE_WINDOW_S, Gate
 from lambdas.adapters.ledger import Ledger
+from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import Queues
 from lambdas.domain import admission, payloads
@@ -25,8 +24,6 @@ from lambdas.domain.job import ENTROPY_BYTES_MIN, Job, Status, job_id
 from lambdas.domain.policy import Policy
 from lambdas.domain.requests import Submission, read_idempotency_key, read_submission
 from lambdas.handlers.api import Request
-
-logger = Logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

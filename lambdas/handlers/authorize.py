@@ -2,14 +2,12 @@
 
 from typing import Any
 
-from aws_lambda_powertools.logging import Logger
-
 from lambdas.adapters.directory import Directory, Tenant
+from lambdas.adapters.logs import logger
 from lambdas.domain.keys import PREFIX, key_hash, key_id
 from lambdas.domain.policy import Policy
 from lambdas.wiring import Execution, Function, Handler
 
-logger = Logger()
 TOKEN_CHARACTERS_MAX = 200
 
 

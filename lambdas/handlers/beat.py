@@ -10,8 +10,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from aws_lambda_powertools.logging import Logger
-
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
 from lambdas.adapters.directory import Directory
@@ -19,13 +17,13 @@ from lambdas.adapters.endpoints import Fleet
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Ledger
+from lambdas.adapters.logs import logger
 from lambdas.adapters.queues import Queues
 from lambdas.domain import capacity
 from lambdas.domain.policy import Model, Policy
 from lambdas.handlers.ports import endings
 from lambdas.wiring import Execution, Function, Handler
 
-logger = Logger()
 BEAT_S = 5
 TICK_S = 60
 OUTCOME_DECAY = 0.9

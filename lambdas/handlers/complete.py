@@ -6,20 +6,17 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from aws_lambda_powertools.logging import Logger
-
 from lambdas.adapters.aws import AWS_ERRORS
 from lambdas.adapters.clock import now_ms
 from lambdas.adapters.endpoints import output_key
 from lambdas.adapters.ledger import Attempt
+from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.domain import payloads
 from lambdas.domain.job import Job, parse_inference_id
 from lambdas.handlers.endings import Answer, Endings
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.wiring import Execution, Function, Handler
-
-logger = Logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,14 +10,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from aws_lambda_powertools.logging import Logger
-
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
 from lambdas.adapters.endpoints import BODY_BYTES_MAX, Endpoints
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Attempt, Ledger, Outcome
+from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import RECEIVE_MAX, Queues, Ticket
 from lambdas.domain import capacity, dispatch, payloads
@@ -28,7 +27,6 @@ from lambdas.handlers.endings import Endings
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.wiring import SEND_ONCE, Execution, Function, Handler
 
-logger = Logger()
 ROUNDS_MAX = 60
 """Rounds of one run: the time limit ends a run long before."""
 TIME_LEFT_MS_MIN = 15_000

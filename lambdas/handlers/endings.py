@@ -7,8 +7,6 @@ from what the ledger says, so that a crash between any two of them is repaired b
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from aws_lambda_powertools.logging import Logger
-
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Claim, Ledger, Outcome
@@ -17,7 +15,6 @@ from lambdas.adapters.queues import Queues
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Policy
 
-logger = Logger()
 ERROR_CHARACTERS_MAX = 500
 """A model's error message is kept that long: it may quote the request."""
 

@@ -4,12 +4,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from aws_lambda_powertools.logging import Logger
-
 from lambdas.adapters.clock import now_ms, now_s
 from lambdas.adapters.endpoints import output_key
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Ledger
+from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.domain import admission
 from lambdas.domain.admission import Caller
@@ -21,7 +20,6 @@ from lambdas.domain.policy import Policy
 from lambdas.domain.views import job_view
 from lambdas.handlers.api import Request, answer
 
-logger = Logger()
 PAGE_DEFAULT = 20
 PAGE_MAX = 100
 DAYS_A_PAGE_MAX = 31

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from aws_lambda_powertools.logging import Logger
-
 from lambdas.adapters.aws import AWS_ERRORS
 from lambdas.adapters.directory import Directory
 from lambdas.adapters.functions import Functions
+from lambdas.adapters.logs import logger
 from lambdas.domain.errors import ApiError
 from lambdas.domain.job import Job
 from lambdas.domain.policy import Policy
@@ -18,7 +17,6 @@ from lambdas.handlers.ports import endings, payload_store
 from lambdas.handlers.reading import Reading
 from lambdas.wiring import WAIT_FOR_FUNCTION, Execution, Function, Handler
 
-logger = Logger()
 RETRY_AFTER_UNAVAILABLE_S = 5
 
 

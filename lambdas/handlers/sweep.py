@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aws_lambda_powertools.logging import Logger
-
 from lambdas.adapters.clock import now_ms
 from lambdas.adapters.directory import Directory
 from lambdas.adapters.endpoints import output_key
+from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.domain import payloads
 from lambdas.domain.job import Job, Status
@@ -23,7 +22,6 @@ from lambdas.handlers.endings import Answer, Endings
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.wiring import Execution, Function, Handler
 
-logger = Logger()
 DISPATCH_MS_MAX = 120_000
 """Twice dispatch's time limit: a slot reserved longer ago is held by a started job or by nobody."""
 DEAD_LETTERS_MAX = 100
