@@ -40,7 +40,7 @@ class Functions:
             Whether it waited; False if there is no room to wait.
         """
         try:
-            self.client.invoke(
+            reply = self.client.invoke(
                 FunctionName=self.names.function("wait"),
                 InvocationType="RequestResponse",
                 Payload=json.dumps({"format": FORMAT, "job": job, "seconds": seconds}).encode(),
@@ -48,4 +48,5 @@ class Functions:
         except (ClientError, BotoCoreError) as error:
             logger.info("no room to wait", job_id=job, reason=type(error).__name__)
             return False
-        return True
+        # A wait that failed at once must not send the client around in circles.
+        return "FunctionError" not in reply

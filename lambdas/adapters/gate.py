@@ -55,7 +55,7 @@ class Gate:
         """Take slots, all or none.
 
         Returns:
-            Whether `len(tokens)` slots were free within `capacity`. Takes the wanted mark off.
+            Whether `len(tokens)` slots were free within `capacity`.
         """
         room = capacity - len(tokens)
         if room < 0:
@@ -64,7 +64,7 @@ class Gate:
             self.client.update_item(
                 TableName=self.table,
                 Key=_model(model),
-                UpdateExpression="ADD used :tokens REMOVE wanted_ms",
+                UpdateExpression="ADD used :tokens",
                 ConditionExpression="attribute_not_exists(used) OR size(used) <= :room",
                 ExpressionAttributeValues={
                     ":tokens": {"SS": sorted(tokens)},
@@ -93,6 +93,24 @@ class Gate:
                     ":now": {"N": str(now_ms)},
                     ":capacity": {"N": str(capacity)},
                 },
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def unwant(self, model: str, *, seen_ms: int) -> bool:
+        """Take the word off that work waits, unless somebody left it again since it was seen.
+
+        Returns:
+            False if somebody did: then there may be work.
+        """
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key=_model(model),
+                UpdateExpression="REMOVE wanted_ms",
+                ConditionExpression="wanted_ms = :seen",
+                ExpressionAttributeValues={":seen": {"N": str(seen_ms)}},
             )
         except self.client.exceptions.ConditionalCheckFailedException:
             return False

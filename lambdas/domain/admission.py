@@ -32,6 +32,23 @@ class Caller:
     rate_per_s: float
     in_flight_max: int
 
+    def may_use(self, model: str) -> bool:
+        """Whether the key may use a model of that name."""
+        return self.models is None or model in self.models
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What becomes of a request for a job.
+
+    Attributes:
+        refusal: The 429 to answer, or None: the job is taken in this region.
+        predicted_wait_s: Seconds until it would start here.
+    """
+
+    refusal: ApiError | None
+    predicted_wait_s: float
+
 
 def load_of(snapshot: Mapping[str, Any], model: str) -> Load:
     """A model's load in a region's snapshot; without one, an idle instance is assumed."""
@@ -41,14 +58,15 @@ def load_of(snapshot: Mapping[str, Any], model: str) -> Load:
     return Load(instances=seen["instances"], in_use=seen["in_use"], waiting=seen["waiting"])
 
 
-def refuse(
+def decide(  # noqa: PLR0913 a snapshot and a policy in, a decision out
+    *,
     caller: Caller,
     model: Model,
     tiers: Sequence[Tier],
     tier: str,
     snapshot: Mapping[str, Any],
     deadline_s: float,
-) -> ApiError | None:
+) -> Decision:
     """Decide whether a job can be taken.
 
     Args:
@@ -60,24 +78,39 @@ def refuse(
         deadline_s: Seconds by which the job must have started.
 
     Returns:
-        None to take it; else the 429 with the seconds after which it is worth another try.
+        The decision; a refusal tells the seconds after which it is worth another try.
     """
+    load = load_of(snapshot, model.name)
+    wait_s = predicted_wait_s(model, tiers, tier, load)
+    return Decision(
+        refusal=_over_cap(caller, model, load, snapshot) or _too_late(wait_s, deadline_s),
+        predicted_wait_s=wait_s,
+    )
+
+
+def _over_cap(
+    caller: Caller, model: Model, load: Load, snapshot: Mapping[str, Any]
+) -> ApiError | None:
     unfinished = int(snapshot.get("tenants", {}).get(caller.tenant, 0))
-    if unfinished >= caller.in_flight_max:
-        return busy(
-            f"You have {unfinished} unfinished jobs; your limit is {caller.in_flight_max}.",
-            code="in_flight_limit",
-            retry_after_s=BEAT_S,
-        )
-    wait_s = predicted_wait_s(model, tiers, tier, load_of(snapshot, model.name))
-    if wait_s > deadline_s:
-        return busy(
-            f"The job would start in about {wait_s:.0f} s, after its deadline of "
-            f"{deadline_s:.0f} s.",
-            code="deadline_unreachable",
-            retry_after_s=wait_s - deadline_s,
-        )
-    return None
+    if unfinished < caller.in_flight_max:
+        return None
+    # As if the model worked for this tenant alone: sooner there is certainly no room.
+    rate = max(1, load.instances) * model.concurrency / model.service_s
+    return busy(
+        f"You have {unfinished} unfinished jobs; your limit is {caller.in_flight_max}.",
+        code="in_flight_limit",
+        retry_after_s=max(BEAT_S, (unfinished - caller.in_flight_max + 1) / rate),
+    )
+
+
+def _too_late(wait_s: float, deadline_s: float) -> ApiError | None:
+    if wait_s <= deadline_s:
+        return None
+    return busy(
+        f"The job would start in about {wait_s:.0f} s, after its deadline of {deadline_s:.0f} s.",
+        code="deadline_unreachable",
+        retry_after_s=wait_s - deadline_s,
+    )
 
 
 def bell_needed(model: Model, load: Load) -> bool:

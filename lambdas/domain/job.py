@@ -6,6 +6,7 @@ attempt, as the table says.
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,6 +16,9 @@ FORMAT = 1
 
 ENTROPY_BYTES_MIN = 16
 """128 bits: two jobs without idempotency keys never meet."""
+
+
+_JOB_ID = re.compile(r"job_[a-z2-7]{26}")
 
 
 class Status(StrEnum):
@@ -210,6 +214,11 @@ def job_id(tenant: str, idempotency_key: str | None, entropy: bytes) -> str:
     else:
         digest = hashlib.sha256(f"{tenant}\0{idempotency_key}".encode()).digest()
     return "job_" + base64.b32encode(digest).decode().lower()[:26]
+
+
+def is_job_id(text: str) -> bool:
+    """Whether it could be what `job_id` gave: what clients send may be anything, of any length."""
+    return _JOB_ID.fullmatch(text) is not None
 
 
 def inference_id(job: str, attempt: int) -> str:

@@ -8,16 +8,19 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lambdas.domain.errors import ApiError, invalid, too_large
-from lambdas.domain.policy import Policy
+from lambdas.domain.admission import Caller
+from lambdas.domain.errors import ApiError, forbidden, invalid, too_large
+from lambdas.domain.policy import Model, Policy
 from lambdas.domain.webhooks import parse_address
 
 BODY_BYTES_MAX = 4_000_000
 """A Lambda event holds 6 MB after JSON escaping; larger inputs are uploaded."""
 DEPTH_MAX = 64
 """Nesting of an input: deeper documents exhaust parsers, the model's among them."""
-_IDEMPOTENCY_KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
-_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*([^,;\s]+)")
+METADATA_NAME_LENGTH_MAX = 64
+METADATA_VALUE_LENGTH_MAX = 512
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([^,;\"\s]*)", re.IGNORECASE)
 
 
 class JobRequest(BaseModel):
@@ -25,16 +28,25 @@ class JobRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    model: str = Field(max_length=64, description="What should answer.")
-    input: Any = Field(description="Any JSON; the model receives it as it is.")
-    tier: Literal["interactive", "standard", "batch"] = "standard"
+    model: str = Field(max_length=64, description="the name of a model, see GET /v1/models")
+    input: Any = Field(description="any JSON; the model receives it as it is")
+    tier: Literal["interactive", "standard", "batch"] = Field(
+        "standard", description="interactive, standard or batch"
+    )
     deadline_s: int | None = Field(
-        None, ge=1, description="Seconds from now by which the job must have started."
+        None, ge=1, description="whole seconds from now by which the job must have started"
     )
     metadata: dict[str, str] | None = Field(
-        None, max_length=16, description="The client's own words, returned with the job."
+        None,
+        max_length=16,
+        description=(
+            "an object of at most 16 texts, returned with the job; names have at most "
+            f"{METADATA_NAME_LENGTH_MAX} and texts at most {METADATA_VALUE_LENGTH_MAX} characters"
+        ),
     )
-    webhook: str | None = Field(None, max_length=1024, description="Told when the job ends.")
+    webhook: str | None = Field(
+        None, max_length=1024, description="an https:// address, which is told when the job ends"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +55,8 @@ class Submission:
 
     Attributes:
         request: As parsed.
-        input_bytes: The input as compact JSON.
+        input_bytes: The input as compact JSON, its names in the client's order: models that
+            write by a schema follow the order of the schema's names.
         digest: Of everything in the request, to tell a replay from another request.
     """
 
@@ -52,31 +65,62 @@ class Submission:
     digest: bytes
 
 
-def read_submission(body: bytes, policy: Policy) -> Submission:
+def read_submission(body: bytes, policy: Policy, caller: Caller) -> Submission:
     """Check the body of `POST /v1/jobs`.
 
     Raises:
-        ApiError: 400 naming the field and what is allowed, or 413 naming the limit.
+        ApiError: 400 naming the field and what is allowed, 403 for a model or tier that the key
+            may not use, or 413 naming the limit.
     """
-    document = _document(body)
     try:
-        request = JobRequest.model_validate(document)
+        request = JobRequest.model_validate(_document(body))
     except ValidationError as error:
         raise _refusal(error) from None
+    model = _model(request, policy, caller)
+    _bounds(request, policy)
+    input_bytes = _compact(request.input)
+    if len(input_bytes) > model.input_bytes_max:
+        raise too_large(
+            f"The input is larger than the {model.input_bytes_max} bytes "
+            f"that model {model.name} takes.",
+            param="input",
+        )
+    # Defaults are left out, so that a field which a later release adds changes no digest.
+    canonical = _compact(request.model_dump(exclude_defaults=True), in_order=True)
+    return Submission(
+        request=request,
+        input_bytes=input_bytes,
+        digest=hashlib.sha256(canonical).digest()[:16],
+    )
+
+
+def _model(request: JobRequest, policy: Policy, caller: Caller) -> Model:
+    """The model that is asked for, if this key may use it, in this tier, now."""
     model = policy.models.get(request.model)
     if model is None:
-        known = ", ".join(sorted(policy.models))
+        # Only what the caller may use: names of models may tell of plans.
+        known = ", ".join(sorted(name for name in policy.models if caller.may_use(name)))
         raise invalid(
-            f"There is no model of that name; there are: {known}.",
+            f"There is no model of that name; there is: {known or 'none for this key'}.",
             param="model",
             code="model_not_found",
         )
+    if not caller.may_use(model.name):
+        raise forbidden("This key may not use that model.", param="model")
+    if caller.tiers is not None and request.tier not in caller.tiers:
+        allowed = ", ".join(sorted(caller.tiers)) or "none"
+        raise forbidden(f"This key may not use that tier, but: {allowed}.", param="tier")
     if model.state != "live":
         raise invalid(
             f"Model {model.name} is {model.state} and takes no new jobs.",
             param="model",
             code="model_not_live",
         )
+    return model
+
+
+def _bounds(request: JobRequest, policy: Policy) -> None:
+    """What the types of the fields cannot say."""
     if request.webhook is not None:
         try:
             parse_address(request.webhook)
@@ -85,23 +129,8 @@ def read_submission(body: bytes, policy: Policy) -> Submission:
     if request.deadline_s is not None and request.deadline_s > policy.deadline_s_max:
         raise invalid(f"deadline_s is 1 to {policy.deadline_s_max}.", param="deadline_s")
     for name, value in (request.metadata or {}).items():
-        if len(name) > 64 or len(value) > 512:  # noqa: PLR2004 said in the message
-            raise invalid(
-                "metadata has names of at most 64 and values of at most 512 characters.",
-                param="metadata",
-            )
-    input_bytes = _compact(request.input)
-    if len(input_bytes) > model.input_bytes_max:
-        raise too_large(
-            f"The input is larger than the {model.input_bytes_max} bytes "
-            f"that model {model.name} takes.",
-            param="input",
-        )
-    return Submission(
-        request=request,
-        input_bytes=input_bytes,
-        digest=hashlib.sha256(_compact(request.model_dump())).digest()[:16],
-    )
+        if len(name) > METADATA_NAME_LENGTH_MAX or len(value) > METADATA_VALUE_LENGTH_MAX:
+            raise _not_allowed("metadata")
 
 
 def read_idempotency_key(value: str | None) -> str | None:
@@ -110,7 +139,7 @@ def read_idempotency_key(value: str | None) -> str | None:
     Raises:
         ApiError: It is empty, too long, or holds other than printable ASCII.
     """
-    if value is not None and not _IDEMPOTENCY_KEY.match(value):
+    if value is not None and not _IDEMPOTENCY_KEY.fullmatch(value):
         raise invalid(
             "Idempotency-Key has 1 to 255 printable ASCII characters without spaces.",
             param="Idempotency-Key",
@@ -127,13 +156,13 @@ def read_wait_s(prefer: str | None, wait: str | None, wait_s_max: int) -> int:
         wait_s_max: Longer wishes are cut to this.
 
     Raises:
-        ApiError: It is not a whole number of seconds from 0.
+        ApiError: It is not a whole number of seconds.
     """
-    match = _PREFER_WAIT.search(prefer or "")
-    text, param = (wait, "wait") if wait is not None else (match and match[1], "Prefer")
-    if not text:
+    found = _PREFER_WAIT.search(prefer or "")
+    if wait is None and found is None:
         return 0
-    if not re.fullmatch(r"\d{1,6}", text):
+    text, param = (wait, "wait") if wait is not None else (found[1] if found else "", "Prefer")
+    if not re.fullmatch(r"[0-9]{1,9}", text):
         raise invalid(f"The wait is a whole number of seconds, 0 to {wait_s_max}.", param=param)
     return min(int(text), wait_s_max)
 
@@ -171,18 +200,44 @@ def _deeper_than(document: object, levels: int) -> bool:
     return True
 
 
-def _compact(document: object) -> bytes:
-    text = json.dumps(document, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-    return text.encode("utf-8", errors="surrogatepass")
+def _compact(document: object, *, in_order: bool = False) -> bytes:
+    """JSON as models and digests get it; `in_order` sorts its names.
+
+    Raises:
+        ApiError: JSON's grammar has numbers and texts that nobody can send on: 1e999, or half
+            of a surrogate pair.
+    """
+    try:
+        return json.dumps(
+            document,
+            separators=(",", ":"),
+            sort_keys=in_order,
+            ensure_ascii=False,
+            allow_nan=False,
+        ).encode()
+    except ValueError:
+        raise invalid(
+            "input holds a number beyond 1.8e308, or text that is not Unicode.", param="input"
+        ) from None
+
+
+def _not_allowed(field: str) -> ApiError:
+    return invalid(f"{field} is {JobRequest.model_fields[field].description}.", param=field)
 
 
 def _refusal(error: ValidationError) -> ApiError:
     problem = error.errors(include_url=False, include_input=False)[0]
-    field = str(problem["loc"][0]) if problem["loc"] else "body"
-    fields = ", ".join(JobRequest.model_fields)
-    message = {
-        "extra_forbidden": f"There is no field of that name; the fields are {fields}.",
-        "missing": "This field is required.",
-    }.get(problem["type"], problem["msg"] + ".")
-    code = "unknown_field" if problem["type"] == "extra_forbidden" else "invalid_value"
-    return invalid(message, param=field, code=code)
+    if not problem["loc"] or problem["type"] == "extra_forbidden":
+        fields = ", ".join(JobRequest.model_fields)
+        return invalid(
+            f"There is no field of that name; the fields are {fields}.",
+            param=str(problem["loc"][0])[:METADATA_NAME_LENGTH_MAX] if problem["loc"] else None,
+            code="unknown_field",
+        )
+    field = str(problem["loc"][0])
+    if problem["type"] == "missing":
+        description = JobRequest.model_fields[field].description
+        return invalid(
+            f"{field} is required: {description}.", param=field, code="missing_field"
+        )
+    return _not_allowed(field)

@@ -6,12 +6,13 @@ from typing import Any
 
 from lambdas.domain import payloads
 from lambdas.domain.job import Job, Status
+from lambdas.domain.prediction import Place
 
 
 def job_view(
     job: Job,
     *,
-    queue: dict[str, Any] | None = None,
+    place: Place | None = None,
     output_url: str | None = None,
     with_output: bool = True,
 ) -> dict[str, Any]:
@@ -19,12 +20,13 @@ def job_view(
 
     Args:
         job: As the ledger holds it.
-        queue: `position` and `predicted_start` while it waits.
+        place: Its place in the queue, while it waits.
         output_url: Where a large result can be fetched, signed and expiring.
         with_output: Whether to include the result; lists do without.
 
     Returns:
-        A JSON document; fields that do not apply are null.
+        A JSON document; fields that do not apply are null. Links are relative to the API's base
+        URL, which the job does not know.
     """
     output = None
     if with_output and job.status is Status.COMPLETED and job.output is not None:
@@ -43,7 +45,7 @@ def job_view(
         "started_at": _moment(job.started_ms),
         "finished_at": _moment(job.finished_ms),
         "deadline_at": _moment(job.deadline_ms),
-        "queue": queue if job.status is Status.QUEUED else None,
+        "queue": _queue(place) if job.status is Status.QUEUED else None,
         "timings": _timings(job),
         "output": output,
         "output_url": output_url if job.status is Status.COMPLETED else None,
@@ -53,6 +55,12 @@ def job_view(
         "trace_id": job.trace_id,
         "links": {"self": f"/v1/jobs/{job.id}", "cancel": f"/v1/jobs/{job.id}/cancel"},
     }
+
+
+def _queue(place: Place | None) -> dict[str, Any] | None:
+    if place is None:
+        return None
+    return {"position": place.position, "predicted_start": _moment(place.start_ms)}
 
 
 def _timings(job: Job) -> dict[str, float | None]:

@@ -19,7 +19,7 @@ from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import Queues
 from lambdas.domain import admission, payloads
 from lambdas.domain.admission import Caller
-from lambdas.domain.errors import busy, conflict, forbidden, invalid
+from lambdas.domain.errors import busy, conflict, invalid
 from lambdas.domain.job import ENTROPY_BYTES_MIN, Job, Status, job_id
 from lambdas.domain.policy import Policy
 from lambdas.domain.requests import Submission, read_idempotency_key, read_submission
@@ -50,8 +50,8 @@ class Accepting:
         """
         caller = request.known_caller
         key = read_idempotency_key(request.headers.get("idempotency-key"))
-        submission = read_submission(request.body, self.policy)
-        self._allowed(caller, submission)
+        submission = read_submission(request.body, self.policy, caller)
+        self._signable(caller, submission)
         identity = job_id(caller.tenant, key, secrets.token_bytes(ENTROPY_BYTES_MIN))
         if key is not None:
             earlier = self.ledger.get(identity)
@@ -73,19 +73,16 @@ class Accepting:
         logger.info("accepted", job_id=job.id, tenant=job.tenant, model=job.model, tier=job.tier)
         return job, False, snapshot
 
-    def _allowed(self, caller: Caller, submission: Submission) -> None:
-        request = submission.request
-        if caller.models is not None and request.model not in caller.models:
-            raise forbidden("This key may not use that model.", param="model")
-        if caller.tiers is not None and request.tier not in caller.tiers:
-            raise forbidden("This key may not use that tier.", param="tier")
-        if request.webhook is not None:
-            tenant = self.directory.tenant(caller.tenant)
-            if tenant is None or tenant.webhook_secret is None:
-                raise invalid(
-                    "A webhook needs a signing secret; an operator sets one for the tenant.",
-                    param="webhook",
-                )
+    def _signable(self, caller: Caller, submission: Submission) -> None:
+        """A webhook that nobody can verify is refused before anything is kept."""
+        if submission.request.webhook is None:
+            return
+        tenant = self.directory.tenant(caller.tenant)
+        if tenant is None or tenant.webhook_secret is None:
+            raise invalid(
+                "A webhook needs a signing secret; an operator sets one for the tenant.",
+                param="webhook",
+            )
 
     def _room(self, caller: Caller, submission: Submission) -> dict[str, Any]:
         at_s = now_s()
@@ -100,25 +97,31 @@ class Accepting:
             )
         snapshot = self.gate.snapshot()
         request = submission.request
-        refused = admission.refuse(
-            caller,
-            self.policy.models[request.model],
-            self.policy.tiers,
-            request.tier,
-            snapshot,
-            request.deadline_s or self.policy.deadline_s_default,
+        decision = admission.decide(
+            caller=caller,
+            model=self.policy.models[request.model],
+            tiers=self.policy.tiers,
+            tier=request.tier,
+            snapshot=snapshot,
+            deadline_s=request.deadline_s or self.policy.deadline_s_default,
         )
-        if refused is not None:
-            logger.info("refused", tenant=caller.tenant, code=refused.code)
-            raise refused
+        if decision.refusal is not None:
+            logger.info(
+                "refused",
+                tenant=caller.tenant,
+                model=request.model,
+                tier=request.tier,
+                code=decision.refusal.code,
+                wait_s=decision.predicted_wait_s,
+            )
+            raise decision.refusal
         return snapshot
 
     def _job(self, identity: str, caller: Caller, submission: Submission, trace_id: str) -> Job:
         request, at_ms = submission.request, now_ms()
         deadline_s = request.deadline_s or self.policy.deadline_s_default
         packed = payloads.pack(submission.input_bytes)
-        # The digest keeps a later request with the same key from replacing this one's input.
-        key = f"inputs/{identity}/{submission.digest.hex()}.json" if packed is None else None
+        key = payloads.input_key(identity, submission.digest) if packed is None else None
         return Job(
             id=identity,
             status=Status.QUEUED,

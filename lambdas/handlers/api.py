@@ -10,6 +10,8 @@ from typing import Any
 from lambdas.domain.admission import Caller
 from lambdas.domain.errors import ApiError, invalid
 
+CONFLICT = 409
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -54,7 +56,7 @@ def read_request(event: Mapping[str, Any]) -> Request:
         ApiError: The body is said to be base64 and is not.
     """
     context = event.get("requestContext") or {}
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    headers = _headers(event)
     body = (event.get("body") or "").encode("utf-8", errors="surrogatepass")
     if event.get("isBase64Encoded"):
         try:
@@ -92,9 +94,20 @@ def answer(
 def refusal(error: ApiError) -> dict[str, Any]:
     """The answer to a request that is refused."""
     headers = {}
+    if error.status == CONFLICT:
+        # OpenAI's clients repeat a POST on 409 by themselves; this says that it cannot help.
+        headers["x-should-retry"] = "false"
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     return answer(error.status, error.body(), headers)
+
+
+def _headers(event: Mapping[str, Any]) -> dict[str, str]:
+    """Headers by lower-case name; those sent more than once are joined (RFC 9110, 5.3)."""
+    lines = event.get("multiValueHeaders")
+    if lines:
+        return {name.lower(): ", ".join(values) for name, values in lines.items()}
+    return {name.lower(): value for name, value in (event.get("headers") or {}).items()}
 
 
 def _caller(authorizer: Mapping[str, str]) -> Caller | None:

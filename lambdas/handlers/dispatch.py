@@ -14,7 +14,7 @@ from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
 from lambdas.adapters.endpoints import BODY_BYTES_MAX, Endpoints
 from lambdas.adapters.functions import Functions
-from lambdas.adapters.gate import Gate
+from lambdas.adapters.gate import Gate, GateState
 from lambdas.adapters.ledger import Attempt, Ledger, Outcome
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
@@ -100,9 +100,6 @@ class Dispatcher:
             total += started
             if not more:
                 break
-            if bell.jobs is not None and started:
-                left = bell.jobs - started.total()
-                bell = Bell(bell.model, bell.tier, left) if left > 0 else bell
         return total
 
     def _round(self, model: Model, bell: Bell) -> tuple[bool, Counter[str]]:
@@ -138,12 +135,30 @@ class Dispatcher:
                 dispatch.settle(self.policy.tiers, state.credits, result.started, result.empty),
             )
         unused = set(tokens) - result.kept
-        wanted = None
         if unused:
-            wanted = self.gate.release(model.name, unused).wanted_ms
-        more = wanted is not None or result.received >= number
-        finished = lone and result.received >= number and wanted is None
-        return more and not finished, result.started
+            more = self._give_back(model, unused, state, drained=result.received < number)
+        else:
+            more = not lone and (free > number or not self._leave_word(model, usable, state))
+        return more, result.started
+
+    def _give_back(
+        self, model: Model, unused: set[str], state: GateState, *, drained: bool
+    ) -> bool:
+        """Release slots that found no job; whether to look again."""
+        wanted_ms = self.gate.release(model.name, unused).wanted_ms
+        if not drained:
+            return True  # messages were dropped: others may wait behind them
+        if wanted_ms is None:
+            return False
+        if wanted_ms != state.wanted_ms:
+            return True  # somebody left word while our slots kept the gate full
+        return not self.gate.unwant(model.name, seen_ms=wanted_ms)
+
+    def _leave_word(self, model: Model, usable: int, state: GateState) -> bool:
+        """See to it that the next free slot rings; False if one came free meanwhile."""
+        if state.wanted_ms is not None:
+            return True  # the word stands until a dispatcher finds the queues empty
+        return self.gate.want(model.name, capacity=usable, now_ms=now_ms())
 
     def _start_all(
         self, model: Model, pulls: list[dispatch.Pull], tokens: list[str], *, lone: bool

@@ -1,0 +1,61 @@
+"""Where a waiting job stands, and when it will probably start."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lambdas.domain.admission import load_of
+from lambdas.domain.capacity import predicted_wait_s
+from lambdas.domain.job import Job
+from lambdas.domain.policy import Model, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A waiting job's place in its region.
+
+    Attributes:
+        position: 1 for the job that starts next.
+        start_ms: When it will probably start, in milliseconds since the epoch.
+    """
+
+    position: int
+    start_ms: int
+
+
+def place(
+    job: Job, model: Model, tiers: Sequence[Tier], snapshot: Mapping[str, Any], *, now_ms: int
+) -> Place:
+    """Predict when a waiting job starts.
+
+    Args:
+        job: Queued.
+        model: What should answer.
+        tiers: All tiers, most urgent first.
+        snapshot: What beat last saw of the job's region.
+        now_ms: Milliseconds since the epoch; nothing is predicted for the past.
+
+    Source:
+        The queue does not tell positions. Arrivals are taken as even, so of the jobs that wait
+        in a tier the part ahead is the part of the oldest one's wait that came before this job.
+    """
+    load = load_of(snapshot, model.name)
+    seen_ms = int(snapshot.get("at_ms", job.created_ms))
+    ahead = math.ceil(load.waiting.get(job.tier, 0) * _part_ahead(job, snapshot, seen_ms))
+    order = [tier.name for tier in tiers]
+    urgent = sum(load.waiting.get(name, 0) for name in order[: order.index(job.tier)])
+    before = replace(load, waiting={**load.waiting, job.tier: ahead})
+    wait_s = predicted_wait_s(model, tiers, job.tier, before)
+    # The prediction holds from when the snapshot was taken, or from when the job came after it.
+    start_ms = max(seen_ms, job.created_ms) + round(1000 * wait_s)
+    return Place(position=urgent + ahead + 1, start_ms=max(now_ms, start_ms))
+
+
+def _part_ahead(job: Job, snapshot: Mapping[str, Any], seen_ms: int) -> float:
+    model = snapshot.get("models", {}).get(job.model, {})
+    oldest_s = float(model.get("oldest_s", {}).get(job.tier, 0))
+    age_s = (seen_ms - job.created_ms) / 1000
+    if age_s <= 0 or oldest_s <= 0:
+        return 1.0
+    return max(0.0, 1 - age_s / oldest_s)
