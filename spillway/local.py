@@ -13,10 +13,14 @@ from config.schema import Deployment, Service, load
 from spillway.assembly import ROOT, LocalError, synthesize
 from spillway.directory import Directory
 from spillway.replay.plan import LETTERS_PER_TOKEN, tokens_in
+from spillway.twin.calls import OPERATOR
 from spillway.twin.cloudformation import AssemblyError, DeploymentError
 from spillway.twin.containers import Answer, Factory, LocalProcess, Simulated
 from spillway.twin.resources import UnsupportedError
 from spillway.twin.twin import Twin
+
+BACKGROUND = ("beat", "sweep")
+"""Functions that run without jobs: what they call is no cost of a job."""
 
 
 def containers(deployment: Deployment) -> dict[str, Factory]:
@@ -163,6 +167,16 @@ def _messages(twin: Twin, region: str, queue: str) -> int:
         state.approximate_number_of_messages
         + state.approximate_number_of_messages_delayed
         + state.approximate_number_of_messages_not_visible
+    )
+
+
+def calls_of_jobs(twin: Twin, deployment: Deployment) -> int:
+    """AWS calls that jobs caused so far: of functions, and of the queues that feed them."""
+    background = tuple(deployment.names.function(name) for name in BACKGROUND)
+    return sum(
+        count
+        for (caller, _, _), count in twin.hook.log.counts.items()
+        if caller != OPERATOR and not caller.endswith(background)
     )
 
 

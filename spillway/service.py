@@ -1,13 +1,14 @@
 """A deployment as a service of this machine: real time, real processes, HTTP on loopback."""
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Self
 
 from config.schema import load
 from spillway import local
 from spillway.assembly import LocalError
+from spillway.client import Client, ServiceError
 from spillway.directory import add_tenant
 from spillway.twin.http import ApiServer, AwsServer
 
@@ -63,6 +64,7 @@ class LocalService:
             self.aws_url = aws.url
             self._wait_until_ready()
             self.key = add_tenant(local.directory(self.twin, self.deployment), TENANT)
+            self._wait_until_known()
             self._undo = undo.pop_all()
 
     def _wait_until_ready(self) -> None:
@@ -72,6 +74,18 @@ class LocalService:
             if time.monotonic() > until_s:
                 raise LocalError(f"the models did not come up in {READY_S_MAX:g} s")
             time.sleep(READY_POLL_S)  # noqa: TID251 real processes load in real time
+
+    def _wait_until_known(self) -> None:
+        """Let the key reach every region: the directory is eventually consistent."""
+        for url in self.urls.values():
+            with Client(url, self.key) as client:
+                for _ in range(int(READY_S_MAX / READY_POLL_S)):
+                    with suppress(ServiceError):
+                        client.models()
+                        break
+                    time.sleep(READY_POLL_S)  # noqa: TID251 real replication takes real time
+                else:
+                    raise LocalError(f"{url} does not know its key after {READY_S_MAX:g} s")
 
     def close(self) -> None:
         """End the servers, the processes and the twin."""

@@ -2,7 +2,7 @@
 
 import typer
 
-from spillway.cli import cost, jobs, local, tenants
+from spillway.cli import cost, jobs, local, replay, tenants
 from spillway.cli.terminal import EXIT_CODES, Commands
 
 app = typer.Typer(
@@ -21,4 +21,5 @@ app.command()(jobs.cancel)
 app.command()(jobs.models)
 app.command()(jobs.capacity)
 app.add_typer(tenants.app, name="tenant")
+app.command()(replay.replay)
 app.command()(cost.cost)

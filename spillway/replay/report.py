@@ -30,6 +30,31 @@ class Tier:
         return {f"p{rank}": percentile(ordered, rank) for rank in PERCENTILES}
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replay is.
+
+    Attributes:
+        clock_s: Seconds since the first request, on the deployment's clock.
+        offered: Requests sent so far.
+        accepted: Jobs accepted so far.
+        waiting: Jobs that wait, by tier.
+        running: Jobs handed over to endpoints; None where only the client's view is known, which
+            counts them as waiting.
+    """
+
+    clock_s: float
+    offered: int
+    accepted: int
+    waiting: Mapping[str, int]
+    running: int | None
+
+    @property
+    def ended(self) -> int:
+        """Jobs that have ended, or are about to."""
+        return max(0, self.accepted - (self.running or 0) - sum(self.waiting.values()))
+
+
 def percentile(ordered: Sequence[float], rank: int) -> float | None:
     """The smallest value that at least `rank` percent do not exceed; None without values."""
     if not ordered:

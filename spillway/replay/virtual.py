@@ -3,18 +3,16 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
 
 from config.schema import Deployment
 from lambdas.domain import payloads
-from lambdas.domain.names import FUNCTIONS
 from spillway.directory import add_tenant
-from spillway.local import Work, directory, unfinished, work_left
+from spillway.local import calls_of_jobs, directory, unfinished, work_left
 from spillway.replay.plan import Request
-from spillway.replay.report import Report
+from spillway.replay.report import Progress, Report
 from spillway.twin.clock import Task
 from spillway.twin.twin import Twin
 
@@ -27,30 +25,6 @@ LOOK_EVERY_S: Final = 5.0
 """How often the ledger is asked whether all jobs have ended."""
 PROGRESS_EVERY_S: Final = 0.5
 """Seconds of real time between two looks for the display: each costs some milliseconds."""
-BACKGROUND: Final = ("beat", "sweep")
-"""Functions that run without jobs: what they call is no cost of a job."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a replay is.
-
-    Attributes:
-        clock_s: Seconds since the first request, on the twin's clock.
-        offered: Requests sent so far.
-        accepted: Jobs accepted so far.
-        work: What is left of them.
-    """
-
-    clock_s: float
-    offered: int
-    accepted: int
-    work: Work
-
-    @property
-    def ended(self) -> int:
-        """Jobs that have ended, or are about to."""
-        return max(0, self.accepted - self.work.running - self.work.queued.total())
 
 
 class VirtualReplay:
@@ -85,7 +59,7 @@ class VirtualReplay:
         clients = self._clients()
         scheduler = self._twin.scheduler
         scheduler.run_for(SETTLE_S)
-        calls_before = self._calls()
+        calls_before = calls_of_jobs(self._twin, self._deployment)
         first_s = scheduler.now()
         arrivals = scheduler.spawn(self._arrive, iter(requests), clients, first_s)
         shown = 0.0
@@ -98,7 +72,7 @@ class VirtualReplay:
             if show is not None and time.perf_counter() - shown > PROGRESS_EVERY_S:
                 shown = time.perf_counter()
                 show(self._look(first_s))
-        self._report.calls = self._calls() - calls_before
+        self._report.calls = calls_of_jobs(self._twin, self._deployment) - calls_before
         self._count(first_s)
         if show is not None:
             show(self._look(first_s))
@@ -147,22 +121,11 @@ class VirtualReplay:
         else:
             report.turn_away(str(document.get("error", {}).get("code", answer.status_code)))
 
-    def _calls(self) -> int:
-        """Calls of the functions that jobs cause to run."""
-        names = self._deployment.names
-        background = {names.function(name) for name in BACKGROUND}
-        functions = {names.function(name) for name in FUNCTIONS} - background
-        return sum(
-            count
-            for (function, _, _), count in self._twin.hook.log.counts.items()
-            if function in functions
-        )
-
     def _look(self, first_s: float) -> Progress:
         report = self._report
         clock_s = self._twin.scheduler.now() - first_s
         work = work_left(self._twin, self._deployment)
-        return Progress(clock_s, report.offered, report.accepted, work)
+        return Progress(clock_s, report.offered, report.accepted, work.queued, work.running)
 
     def _idle(self) -> bool:
         """Whether all jobs have ended; the ledger is asked when nothing else is left to do."""

@@ -1,0 +1,87 @@
+"""How a replay looks while it runs and at its end."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from spillway.cli.terminal import table
+from spillway.replay.report import Progress, Report
+
+BAR_WIDTH = 40
+
+
+@contextmanager
+def shown(console: Console, rows: int, what: str) -> Iterator[Callable[[Progress], None] | None]:
+    """A live display on a terminal; nothing where nobody looks.
+
+    Args:
+        console: Where to draw.
+        rows: Requests that the replay will send.
+        what: Says what is replayed.
+    """
+    if not console.is_terminal:
+        yield None
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        yield lambda progress: live.update(_picture(progress, rows, what))
+
+
+def _picture(progress: Progress, rows: int, what: str) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row(
+        f"{progress.clock_s:7.0f} s",
+        "sent",
+        ProgressBar(total=rows, completed=progress.offered, width=BAR_WIDTH),
+        f"{progress.offered} of {rows}",
+    )
+    grid.add_row(
+        "",
+        "ended",
+        ProgressBar(total=rows, completed=progress.ended, width=BAR_WIDTH),
+        f"{progress.ended}, {progress.accepted} accepted",
+    )
+    most = max(1, *progress.waiting.values())
+    for tier, waiting in progress.waiting.items():
+        bar = ProgressBar(total=most, completed=waiting, width=BAR_WIDTH, complete_style="yellow")
+        grid.add_row("", tier, bar, f"{waiting} waiting")
+    if progress.running is not None:
+        grid.add_row("", "running", "", str(progress.running))
+    return Group(what, grid)
+
+
+def summary(report: Report) -> Table:
+    """The table at the end."""
+    document = report.document()
+    rows = [
+        (
+            name,
+            tier.accepted,
+            *(_seconds(wait) for wait in document["wait_s"][name].values()),
+            _seconds(tier.target_wait_s),
+            "-" if not tier.accepted else f"{document['attainment'][name]:.1%}",
+        )
+        for name, tier in report.tiers.items()
+    ]
+    columns = ("tier", "accepted", "wait p50", "p95", "p99", "target", "in time")
+    return table(None, columns, rows, numbers=len(columns) - 1)
+
+
+def sentence(report: Report) -> str:
+    """What matters most, in a line."""
+    document = report.document()
+    parts = [f"{name} {document[name]}" for name in ("accepted", "completed", "failed", "lost")]
+    if report.turned_away:
+        parts.append(f"turned away {sum(report.turned_away.values())}")
+    if document["calls_per_job"] is not None:
+        parts.append(f"AWS calls per job {document['calls_per_job']}")
+    if document["gpu_hours"] is not None:
+        parts.append(f"GPU hours {document['gpu_hours']}")
+    return ", ".join(parts)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} s"
