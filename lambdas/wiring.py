@@ -35,6 +35,15 @@ WAIT_FOR_FUNCTION = Config(
 )
 """For a synchronous call of the wait function, which answers after up to `wait_s_max`."""
 
+SIGNED_LINKS = SDK_DEFAULTS.merge(
+    Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"},
+    )
+)
+"""For S3. By itself boto3 signs links the old way, which S3 refuses for objects under KMS keys,
+and for the global endpoint, which redirects, and so breaks them, while a bucket is new."""
+
 Handler = Callable[[Any, Any], Any]
 
 

@@ -97,6 +97,11 @@ class Directory:
             Item={"pk": {"S": f"snapshot#{region}"}, "document": {"S": json.dumps(snapshot)}},
         )
 
+    def snapshot(self, region: str) -> dict[str, Any]:
+        """What a region's beat told the others, about a second late; empty if it never did."""
+        item = self._get(f"snapshot#{region}")
+        return dict(json.loads(item["document"]["S"])) if item else {}
+
     def _get(self, pk: str) -> Any:
         reply = self.client.get_item(TableName=self.table, Key={"pk": {"S": pk}})
         return reply.get("Item")

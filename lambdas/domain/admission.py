@@ -58,7 +58,7 @@ def load_of(snapshot: Mapping[str, Any], model: str) -> Load:
     return Load(instances=seen["instances"], in_use=seen["in_use"], waiting=seen["waiting"])
 
 
-def decide(  # noqa: PLR0913 a snapshot and a policy in, a decision out
+def decide(
     *,
     caller: Caller,
     model: Model,

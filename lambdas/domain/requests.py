@@ -237,7 +237,5 @@ def _refusal(error: ValidationError) -> ApiError:
     field = str(problem["loc"][0])
     if problem["type"] == "missing":
         description = JobRequest.model_fields[field].description
-        return invalid(
-            f"{field} is required: {description}.", param=field, code="missing_field"
-        )
+        return invalid(f"{field} is required: {description}.", param=field, code="missing_field")
     return _not_allowed(field)

@@ -106,10 +106,12 @@ class Endings:
         self._ended(claim, outcome)
         return outcome
 
-    def release(self, job: Job) -> None:
-        """Give a finished job's slot back."""
-        if job.slot:
-            self._free(job.model, job.slot)
+    def cancelled(self, job: Job, *, now_ms: int) -> Outcome:
+        """End a job at its client's wish; a running one keeps its slot until the model is done."""
+        outcome = self.ledger.apply(job, "cancel", now_ms=now_ms, finished_ms=now_ms)
+        if outcome.job is not None and outcome.job.status is Status.CANCELLED:
+            self.outbox.announce(outcome.job)
+        return outcome
 
     def settle(self) -> None:
         """Give the freed slots back, a write per model, and ring for those who want them."""

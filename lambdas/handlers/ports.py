@@ -9,7 +9,7 @@ from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import Queues
 from lambdas.handlers.endings import Endings
-from lambdas.wiring import Execution
+from lambdas.wiring import SIGNED_LINKS, Execution
 
 
 def endings(execution: Execution) -> Endings:
@@ -29,7 +29,7 @@ def endings(execution: Execution) -> Endings:
 def payload_store(execution: Execution) -> Payloads:
     """The payload buckets, as this region uses them."""
     return Payloads(
-        cache(lambda region: execution.client("s3", region=region)),
+        cache(lambda region: execution.client("s3", SIGNED_LINKS, region=region)),
         execution.names,
         execution.region,
         execution.policy.regions,

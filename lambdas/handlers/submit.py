@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from lambdas.adapters.aws import AWS_ERRORS
+from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.directory import Directory
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.logs import logger
@@ -13,8 +13,10 @@ from lambdas.domain.policy import Policy
 from lambdas.domain.requests import read_wait_s
 from lambdas.handlers.accepting import Accepting
 from lambdas.handlers.api import Request, answer, read_request, refusal
+from lambdas.handlers.overview import Overview
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.handlers.reading import Reading
+from lambdas.handlers.snapshots import Snapshots
 from lambdas.wiring import WAIT_FOR_FUNCTION, Execution, Function, Handler
 
 RETRY_AFTER_UNAVAILABLE_S = 5
@@ -24,7 +26,13 @@ class Routes:
     """The routes of one execution environment."""
 
     def __init__(
-        self, *, policy: Policy, accepting: Accepting, reading: Reading, waiting: Functions
+        self,
+        *,
+        policy: Policy,
+        accepting: Accepting,
+        reading: Reading,
+        overview: Overview,
+        waiting: Functions,
     ) -> None:
         self._policy = policy
         self._accepting = accepting
@@ -36,10 +44,10 @@ class Routes:
             "GET /v1/jobs/{id}": self._get,
             "DELETE /v1/jobs/{id}": reading.erase,
             "POST /v1/jobs/{id}/cancel": reading.cancel,
-            "GET /v1/models": reading.models,
-            "GET /v1/capacity": reading.capacity,
-            "GET /health/live": reading.live,
-            "GET /health/ready": reading.ready,
+            "GET /v1/models": overview.models,
+            "GET /v1/capacity": overview.capacity,
+            "GET /health/live": overview.live,
+            "GET /health/ready": overview.ready,
         }
 
     def _post(self, request: Request) -> dict[str, Any]:
@@ -47,7 +55,7 @@ class Routes:
         job, replayed, snapshot = self._accepting.accept(request)
         headers = {"Idempotent-Replayed": "true"} if replayed else {}
         place = f"{request.path.rstrip('/')}/{job.id}"
-        job, waited = self._wait(job, wait_s)
+        job, waited = self._wait(self._reading.settled(job) if replayed else job, wait_s)
         if job.status.terminal and (waited or replayed):
             return answer(200, self._reading.view(job), {"Location": place, **headers})
         if waited:
@@ -89,6 +97,8 @@ def _wait_on(job: Job, path: str, wait_s: int, headers: dict[str, str]) -> dict[
 def create(execution: Execution) -> Handler:
     """Wire the API of an execution environment."""
     shared, store = endings(execution), payload_store(execution)
+    directory = Directory(execution.client("dynamodb"), execution.names.directory)
+    snapshots = Snapshots(region=execution.region, gate=shared.gate, directory=directory)
     routes = Routes(
         policy=execution.policy,
         accepting=Accepting(
@@ -98,23 +108,33 @@ def create(execution: Execution) -> Handler:
             gate=shared.gate,
             queues=shared.queues,
             payloads=store,
-            directory=Directory(execution.client("dynamodb"), execution.names.directory),
+            directory=directory,
             functions=shared.functions,
         ),
         reading=Reading(
-            policy=execution.policy, ledger=shared.ledger, gate=shared.gate, payloads=store
+            policy=execution.policy, endings=shared, payloads=store, snapshots=snapshots
         ),
+        overview=Overview(policy=execution.policy, snapshots=snapshots),
         waiting=Functions(execution.client("lambda", WAIT_FOR_FUNCTION), execution.names),
     )
 
     def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         try:
             request = read_request(event)
+        except ApiError as error:
+            return refusal(error)
+        try:
             return routes.table[request.route](request)
         except ApiError as error:
             return refusal(error)
-        except AWS_ERRORS:
-            logger.exception("a service did not answer")
+        except AWS_ERRORS as error:
+            # Without the trace: what AWS says may quote the request.
+            logger.error(
+                "a service did not answer",
+                route=request.route,
+                operation=getattr(error, "operation_name", ""),
+                reason=reason(error),
+            )
             return refusal(
                 ApiError(
                     503,
