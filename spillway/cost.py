@@ -156,7 +156,7 @@ class Inventory:
         Raises:
             CostError: There is none.
         """
-        paths = sorted(assembly.glob("**/*.template.json"))
+        paths = sorted(assembly.glob("*.template.json"))
         if not paths:
             raise CostError(f"{assembly} holds no templates; `make synth` writes them")
         return cls.of(json.loads(path.read_text(encoding="utf-8")) for path in paths)

@@ -2,7 +2,7 @@
 
 import typer
 
-from spillway.cli import cost, jobs, local, replay, tenants
+from spillway.cli import cost, demo, jobs, local, replay, tenants
 from spillway.cli.terminal import EXIT_CODES, Commands
 
 app = typer.Typer(
@@ -14,6 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.command()(demo.demo)
 app.command()(local.local)
 app.command()(jobs.submit)
 app.command()(jobs.status)
@@ -23,3 +24,6 @@ app.command()(jobs.capacity)
 app.add_typer(tenants.app, name="tenant")
 app.command()(replay.replay)
 app.command()(cost.cost)
+
+if __name__ == "__main__":
+    app()

@@ -56,31 +56,35 @@ def _picture(progress: Progress, rows: int, what: str) -> RenderableType:
 def summary(report: Report) -> Table:
     """The table at the end."""
     document = report.document()
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             name,
             tier.accepted,
+            tier.completed,
+            tier.lost,
             *(_seconds(wait) for wait in document["wait_s"][name].values()),
             _seconds(tier.target_wait_s),
             "-" if not tier.accepted else f"{document['attainment'][name]:.1%}",
         )
         for name, tier in report.tiers.items()
     ]
-    columns = ("tier", "accepted", "wait p50", "p95", "p99", "target", "in time")
-    return table(None, columns, rows, numbers=len(columns) - 1)
+    totals = (document["accepted"], document["completed"], document["lost"])
+    rows.append(("together", *totals, *[""] * 5))
+    columns = ("tier", "accepted", "completed", "lost", "wait p50", "p95", "p99", "target")
+    return table(None, (*columns, "in time"), rows, numbers=len(columns))
 
 
 def sentence(report: Report) -> str:
-    """What matters most, in a line."""
+    """What the table does not say, in a line."""
     document = report.document()
-    parts = [f"{name} {document[name]}" for name in ("accepted", "completed", "failed", "lost")]
-    if report.turned_away:
-        parts.append(f"turned away {sum(report.turned_away.values())}")
-    if document["calls_per_job"] is not None:
-        parts.append(f"AWS calls per job {document['calls_per_job']}")
-    if document["gpu_hours"] is not None:
-        parts.append(f"GPU hours {document['gpu_hours']}")
-    return ", ".join(parts)
+    parts = {
+        "AWS calls per job": document["calls_per_job"],
+        "GPU hours": document["gpu_hours"],
+        "failed": document["failed"],
+        "turned away": sum(report.turned_away.values()),
+        "retried": report.retried,
+    }
+    return ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)
 
 
 def _seconds(value: float | None) -> str:

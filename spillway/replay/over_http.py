@@ -65,8 +65,8 @@ class HttpReplay:
                 future.add_done_callback(lambda _: room.release())
             pool.submit(lambda: None).result()
         self._drain(first_s, show)
-        for _ in self._open:
-            self._report.end("unfinished")
+        for request in self._open.values():
+            self._report.end(request.tier, "unfinished")
         self._report.simulated_s = self._report.wall_s = time.monotonic() - first_s
         return self._report
 
@@ -108,7 +108,7 @@ class HttpReplay:
             if error.status == NOT_FOUND:
                 with self._changing:
                     self._open.pop(job_id)
-                    self._report.end("gone")
+                    self._report.end(request.tier, "gone")
             return
         if job["status"] in ENDED:
             with self._changing:
@@ -116,7 +116,8 @@ class HttpReplay:
                 self._ended(job, request)
 
     def _ended(self, job: Mapping[str, Any], request: Request) -> None:
-        self._report.end(job["status"] if is_theirs(job.get("output"), request) else "swapped")
+        theirs = is_theirs(job.get("output"), request)
+        self._report.end(request.tier, job["status"] if theirs else "swapped")
         self._report.retried += job["attempt"] > 1
         wait_s = (job.get("timings") or {}).get("queue_s")
         if wait_s is not None:

@@ -16,6 +16,8 @@ class Tier:
 
     target_wait_s: float
     accepted: int = 0
+    completed: int = 0
+    lost: int = 0
     in_time: int = 0
     waits_s: "array[float]" = field(default_factory=lambda: array("d"))
 
@@ -71,8 +73,6 @@ class Report:
         offered: Rows of the trace.
         turned_away: Answers other than 202, by their code.
         ended: Accepted jobs in a terminal state, by that state.
-        lost: Accepted jobs in no terminal state at the end, gone from the ledger, or with a
-            result that is not theirs.
         retried: Accepted jobs that needed more than one attempt.
         gpu_hours: Hours of instances, warm-up included; None where nobody could look.
         calls: AWS calls that the jobs caused; None where nobody could look.
@@ -84,7 +84,6 @@ class Report:
     offered: int = 0
     turned_away: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
-    lost: int = 0
     retried: int = 0
     gpu_hours: float | None = None
     calls: int | None = None
@@ -101,16 +100,22 @@ class Report:
         """Jobs that the service promised to run."""
         return sum(tier.accepted for tier in self.tiers.values())
 
+    @property
+    def lost(self) -> int:
+        """Jobs in no terminal state at the end, gone, or with a result that is not theirs."""
+        return sum(tier.lost for tier in self.tiers.values())
+
     def turn_away(self, code: str) -> None:
         """Count a request that was not accepted."""
         self.turned_away[code] = self.turned_away.get(code, 0) + 1
 
-    def end(self, status: str) -> None:
+    def end(self, tier: str, status: str) -> None:
         """Count an accepted job by its last state."""
         if status in ENDED:
             self.ended[status] = self.ended.get(status, 0) + 1
+            self.tiers[tier].completed += status == "completed"
         else:
-            self.lost += 1
+            self.tiers[tier].lost += 1
 
     def document(self) -> dict[str, Any]:
         """What `spillway replay --json` prints."""

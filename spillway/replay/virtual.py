@@ -144,15 +144,15 @@ class VirtualReplay:
                 continue
             row, tier = ours
             status = item["status"]["S"]
-            report.end(status if _is_theirs(item, row) else "swapped")
+            report.end(tier, status if _is_theirs(item, row) else "swapped")
             report.retried += int(item["attempt"]["N"]) > 1
             if "started_ms" in item:
                 wait_ms = int(item["started_ms"]["N"]) - int(item["created_ms"]["N"])
                 report.tiers[tier].started(wait_ms / 1000)
             if "finished_ms" in item:
                 last_s = max(last_s, int(item["finished_ms"]["N"]) / 1000)
-        for _ in waiting:
-            report.end("gone")
+        for _, tier in waiting.values():
+            report.end(tier, "gone")
         report.simulated_s = last_s - first_s
         report.gpu_hours = self._twin.sagemaker.instance_seconds(first_s, last_s) / 3600
 

@@ -13,7 +13,7 @@ def report() -> Report:
     for wait_s in (1.0, 9.0, 2.0):
         tier.started(wait_s)
     for status in ("completed", "completed", "failed", "in_progress"):
-        result.end(status)
+        result.end("interactive", status)
     result.turn_away("rate")
     result.calls = 80
     result.wall_s = 2.0

@@ -1,0 +1,162 @@
+"""The commands that run a deployment on this machine, as a user starts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from spillway import traces
+from spillway.cli.main import app
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = str(ROOT / "config" / "dev.yaml")
+READY_LINES_MAX = 200
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[dict[str, Any]]:
+    """`spillway local --json` in a process of its own: its one document."""
+    command = [sys.executable, "-m", "spillway.cli.main", "local", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [*command, "--port", "0", "--aws-port", "0", "--config", CONFIG],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        text = ""
+        for _ in range(READY_LINES_MAX):
+            text += process.stdout.readline()
+            try:
+                yield {**json.loads(text), "process": process}
+                break
+            except ValueError:
+                continue
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == ""
+    assert process.returncode == 0
+
+
+def run(service: dict[str, Any], *words: str) -> Any:
+    """Run a command in the environment that `spillway local` prints; its JSON."""
+    result = CliRunner().invoke(app, [*words, "--json"], env=service["environment"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_the_commands_of_applications_work_on_the_local_service(service: dict[str, Any]) -> None:
+    """What the README tells a newcomer to type has to work as it stands there."""
+    job = run(service, "submit", "embedder", "--text", "Where is my parcel?", "--wait", "20")
+    again = run(service, "status", job["id"])
+    models = run(service, "models")
+    waits = run(service, "capacity")
+
+    assert job["status"] == again["status"] == "completed"
+    assert len(job["output"]["data"][0]["embedding"]) == 384
+    assert sorted(model["id"] for model in models["data"]) == ["chat", "embedder"]
+    assert {model["model"] for model in waits["data"]} == {"chat", "embedder"}
+
+
+def test_the_commands_of_operators_work_on_the_local_service(service: dict[str, Any]) -> None:
+    """Operators rehearse on the laptop what they will do at night on AWS."""
+    added = run(service, "tenant", "add", "acme", "--config", CONFIG)
+    mine = {**service, "environment": {**service["environment"], "SPILLWAY_API_KEY": added["key"]}}
+
+    job = run(mine, "submit", "embedder", "--text", "hello", "--tier", "batch")
+    others = CliRunner().invoke(app, ["status", job["id"]], env=service["environment"])
+    run(service, "tenant", "revoke", "acme", added["key_id"], "--config", CONFIG)
+    tenants = run(service, "tenant", "list", "--config", CONFIG)["tenants"]
+
+    assert others.exit_code == 1
+    assert {tenant["id"] for tenant in tenants} == {"acme", "local"}
+    assert tenants[0]["keys"][0]["revoked_ms"] is not None
+
+
+def test_every_region_answers_on_its_own_address(service: dict[str, Any]) -> None:
+    """Three regions that are one would hide every mistake between regions."""
+    for region, url in service["urls"].items():
+        job = run(service, "submit", "chat", "[]", "--wait", "20", "--url", url)
+        assert job["region"] == region
+
+
+def test_a_trace_is_replayed_in_real_time(service: dict[str, Any]) -> None:
+    """The same command measures the laptop and production."""
+    trace = str(traces.SLICE)
+    report = run(service, "replay", trace, "--limit", "5", "--speed", "5", "--config", CONFIG)
+
+    assert (report["accepted"], report["completed"], report["lost"]) == (5, 5, 0)
+
+
+def test_a_trace_is_replayed_on_the_virtual_clock() -> None:
+    """Half an hour of traffic in the time of a coffee."""
+    words = ["replay", str(traces.SLICE), "--virtual", "--limit", "8", "--config", CONFIG]
+    as_json = CliRunner().invoke(app, [*words, "--json"])
+    told = CliRunner().invoke(app, words)
+
+    assert as_json.exit_code == told.exit_code == 0
+    report = json.loads(as_json.stdout)
+    assert (report["accepted"], report["completed"], report["lost"]) == (8, 8, 0)
+    assert set(report["wait_s"]["batch"]) == {"p50", "p95", "p99"}
+    assert report["gpu_hours"] > 0
+    assert report["calls_per_job"] > 5
+    assert "interactive" in told.stdout
+    assert "AWS calls per job" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("replay", "nowhere.csv"), "nowhere.csv: cannot be read"),
+        (("replay", str(traces.SLICE), "--tiers", "urgent=1"), "'urgent' is not one of"),
+        (("replay", str(traces.SLICE), "--model", "gpt"), "'gpt' is not one of"),
+        (("replay", str(traces.SLICE), "--url", "us-east-1=http://x"), "one for each region"),
+        (("cost", "--config", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
+        (("local", "--config", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
+        (("demo", "--config", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_starts(words: tuple[str, ...], message: str) -> None:
+    """Half a minute of starting up before a typing error is found is half a minute lost."""
+    configured = words if "--config" in words else (*words, "--config", CONFIG)
+    result = CliRunner().invoke(app, configured, env={"SPILLWAY_URL": ""})
+
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_cost_reads_keys_rules_and_pollers_from_the_templates() -> None:
+    """What nobody counted by hand is what surprises on the invoice."""
+    words = ["cost", "--config", str(ROOT / "config" / "prod.yaml")]
+    as_json = CliRunner().invoke(app, [*words, "--json"])
+    told = CliRunner().invoke(app, words)
+
+    assert as_json.exit_code == told.exit_code == 0
+    document = json.loads(as_json.stdout)
+    whats = " ".join(part["what"] for part in document["hourly"]["parts"])
+    assert all(each in whats for each in ("KMS keys", "web ACLs", "WAF rules", "event sources"))
+    assert document["hourly"]["idle"] < document["hourly"]["maximum"]
+    assert document["prices"]["dated"]
+    assert "dollars per million jobs" in told.stdout
+
+
+def test_an_unknown_instance_type_names_the_price_table(tmp_path: Path) -> None:
+    """A new GPU without a price must not be free."""
+    config = tmp_path / "odd.yaml"
+    text = Path(CONFIG).read_text(encoding="utf-8").replace("ml.g5.2xlarge", "ml.q9.huge")
+    config.write_text(text, encoding="utf-8")
+    (tmp_path / "Data.template.json").write_text("{}", encoding="utf-8")
+
+    result = CliRunner().invoke(app, ["cost", "--config", str(config), "--assembly", str(tmp_path)])
+
+    assert result.exit_code == 2
+    assert "prices.yaml has no price for ml.q9.huge" in result.stderr
