@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -35,6 +36,9 @@ def demo(
     config: Annotated[Path, typer.Option(help="A deployment with the model `embedder`.")] = Path(
         "config/dev.yaml"
     ),
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Replay only the first rows of the slice.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Boot every region, embed three sentences, and replay a burst with mixed tiers.
@@ -50,7 +54,7 @@ def demo(
     with console.status("synthesizing the stacks"):
         assembly = synthesize(config)
     similarities, jobs = _embed(config, assembly, console)
-    report = _replay(config, assembly, console)
+    report = _replay(config, assembly, console, limit)
     document = report.document()
     near, *far = similarities.values()
     promises = {
@@ -122,14 +126,14 @@ def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
     return product / math.hypot(*one) / math.hypot(*other)
 
 
-def _replay(config: Path, assembly: Path, console: Console) -> Report:
+def _replay(config: Path, assembly: Path, console: Console, limit: int | None) -> Report:
     """Replay a slice of a real trace on the same templates, as fast as this machine computes."""
     from spillway.local import start  # noqa: PLC0415
     from spillway.replay.virtual import VirtualReplay  # noqa: PLC0415
 
     deployment = load(config)
-    rows = sum(1 for _ in read(SLICE))
-    requests = Assignment.of(deployment, speed=SPEED).requests(read(SLICE))
+    rows = sum(1 for _ in islice(read(SLICE), limit))
+    requests = Assignment.of(deployment, speed=SPEED).requests(islice(read(SLICE), limit))
     what = f"{rows} requests of a code-completion service, {SPEED:g} times as fast, virtual clock"
     console.print(what)
     with (

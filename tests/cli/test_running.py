@@ -112,6 +112,18 @@ def test_a_trace_is_replayed_on_the_virtual_clock() -> None:
     assert "AWS calls per job" in told.stdout
 
 
+def test_the_demo_keeps_its_promises_or_fails() -> None:
+    """The first thing that anybody runs must not say 0 when a promise is broken."""
+    result = CliRunner().invoke(app, ["demo", "--limit", "60", "--config", CONFIG, "--json"])
+    shown = json.loads(result.stdout)
+    near, *far = shown["embeddings"]["similarities"].values()
+
+    assert len({job["region"] for job in shown["embeddings"]["jobs"]}) == 3
+    assert near > max(far)
+    assert (shown["replay"]["accepted"], shown["replay"]["lost"]) == (60, 0)
+    assert result.exit_code == (0 if all(shown["promises"].values()) else 1)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
