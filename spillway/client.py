@@ -87,7 +87,10 @@ class Client:
         headers: dict[str, str] | None = None,
         params: dict[str, str | int] | None = None,
     ) -> Reply:
-        """Send one request, and follow redirects of waiting reads.
+        """Send one request.
+
+        A wait that ends before its job is answered with 303 and what little is known: whoever
+        wants to wait on asks again. Following it would wait longer than anybody asked for.
 
         Raises:
             ServiceError: The answer is an error, or there is none.
@@ -99,12 +102,11 @@ class Client:
                 json=body,
                 headers=headers,
                 params=params,
-                follow_redirects=True,
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ServiceError(f"no answer from {self._base_url}: {error}") from error
         document = _json_in(answer)
-        if answer.is_success:
+        if answer.is_success or answer.status_code == httpx.codes.SEE_OTHER:
             return Reply(document, answer.headers)
         raise _refusal(answer, document)
 

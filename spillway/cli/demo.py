@@ -115,7 +115,8 @@ def _embed(
 def _ended(client: Client, job: dict[str, Any]) -> dict[str, Any]:
     """The job with its result; one more wait if the first was too short."""
     if job["status"] != "completed":
-        job = client.job(job["id"], wait_s=WAIT_S)
+        client.job(job["id"], wait_s=WAIT_S)
+        job = client.job(job["id"])
     if job["status"] != "completed":
         raise CommandError(f"{MODEL} did not answer: the job is {job['status']}")
     return job

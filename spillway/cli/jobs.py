@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from spillway.client import Client
 TERMINAL = frozenset({"completed", "failed", "refused", "cancelled", "expired"})
 WAIT_S_MAX = 25
 """The longest single wait that any deployment may allow; longer ones are asked for again."""
+PAUSE_S = 1.0
 
 Url = Annotated[
     str,
@@ -37,15 +39,20 @@ JobId = Annotated[str, typer.Argument(help="The job's id, job_…", show_default
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """How commands reach HTTP; tests hand in one that leads nowhere."""
+    """How commands reach HTTP and let time pass; tests hand in one that leads nowhere."""
 
     transport: httpx.BaseTransport | None = None
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
 
-def _client(context: typer.Context, url: str, key: str) -> Client:
+def _network(context: typer.Context) -> Network:
+    return context.obj if isinstance(context.obj, Network) else Network()
+
+
+def _client(network: Network, url: str, key: str) -> Client:
     if not url:
         raise usage("which service? Give --url or set SPILLWAY_URL; `spillway local` prints both")
-    network = context.obj if isinstance(context.obj, Network) else Network()
     return Client(url, key or None, transport=network.transport)
 
 
@@ -80,11 +87,13 @@ def submit(  # noqa: PLR0913 a command's options
     body |= {name: value for name, value in options.items() if value is not None}
     if metadata is not None:
         body["metadata"] = _parsed(metadata, "--metadata")
-    with _client(context, url, key) as client:
+    network = _network(context)
+    until_s = network.now() + wait
+    with _client(network, url, key) as client:
         job = client.submit(
             body, idempotency_key=idempotency_key, wait_s=min(wait, WAIT_S_MAX) or None
         ).document
-        job = _waited(client, job, wait - WAIT_S_MAX)
+        job = _waited(client, job, until_s, network)
     _show(job, as_json=as_json)
     _fail_unless_well(job, as_json=as_json)
 
@@ -99,9 +108,11 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show a job: where it stands, its place in the queue, its result."""
-    with _client(context, url, key) as client:
+    network = _network(context)
+    until_s = network.now() + wait
+    with _client(network, url, key) as client:
         job = client.job(job_id, wait_s=min(wait, WAIT_S_MAX) or None)
-        job = _waited(client, job, wait - WAIT_S_MAX)
+        job = _waited(client, job, until_s, network)
     _show(job, as_json=as_json)
 
 
@@ -114,14 +125,14 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """Cancel a job that has not ended."""
-    with _client(context, url, key) as client:
+    with _client(_network(context), url, key) as client:
         job = client.cancel(job_id)
     _show(job, as_json=as_json)
 
 
 def models(context: typer.Context, *, url: Url = "", key: Key = "", as_json: Json = False) -> None:
     """List the models that the key may use."""
-    with _client(context, url, key) as client:
+    with _client(_network(context), url, key) as client:
         document = client.models()
     columns = ("model", "state", "versions", "tiers", "input bytes")
     rows = [_model_row(model) for model in document.get("data", [])]
@@ -133,7 +144,7 @@ def capacity(
     context: typer.Context, *, url: Url = "", key: Key = "", as_json: Json = False
 ) -> None:
     """Show how long work would wait now, by model and tier."""
-    with _client(context, url, key) as client:
+    with _client(_network(context), url, key) as client:
         document = client.capacity()
     columns = ("model", "instances", "tier", "waiting", "predicted wait s", "target wait s")
     rows = [row for model in document.get("data", []) for row in _capacity_rows(model)]
@@ -165,12 +176,18 @@ def _parsed(text: str, where: str) -> Any:
         raise usage(f"{where} is not JSON: {error}{hint}") from error
 
 
-def _waited(client: Client, job: dict[str, Any], seconds_left: int) -> dict[str, Any]:
-    """Wait on in pieces that the service allows; bounded by the seconds that were asked for."""
-    while seconds_left > 0 and job.get("status") not in TERMINAL:
-        job = client.job(str(job["id"]), wait_s=min(seconds_left, WAIT_S_MAX))
-        seconds_left -= WAIT_S_MAX
-    return job
+def _waited(
+    client: Client, job: dict[str, Any], until_s: float, network: Network
+) -> dict[str, Any]:
+    """Wait on in pieces that the service allows, until the time is up; then the whole job."""
+    while (left_s := until_s - network.now()) > 0 and job["status"] not in TERMINAL:
+        asked_s = network.now()
+        job = client.job(str(job["id"]), wait_s=max(1, min(int(left_s), WAIT_S_MAX)))
+        if job["status"] not in TERMINAL and network.now() - asked_s < PAUSE_S:
+            # Everybody who may wait at once does: the service answers without waiting.
+            network.sleep(PAUSE_S)
+    # The answer to a wait that ended too early names the job and no more.
+    return job if "model" in job else client.job(str(job["id"]))
 
 
 def _fail_unless_well(job: dict[str, Any], *, as_json: bool) -> None:
