@@ -75,10 +75,11 @@ class Payloads:
 
     def erase_results(self, keys: Collection[str], *, region: str) -> None:
         """Delete results of a region; those that never were there do no harm."""
-        self.client_in(region).delete_objects(
-            Bucket=self.names.bucket(region),
-            Delete={"Objects": [{"Key": key} for key in sorted(keys)], "Quiet": True},
-        )
+        if keys:
+            self.client_in(region).delete_objects(
+                Bucket=self.names.bucket(region),
+                Delete={"Objects": [{"Key": key} for key in sorted(keys)], "Quiet": True},
+            )
 
     def _copies(self, home: str) -> list[tuple[str, str]]:
         """Region and bucket of each copy of an input."""

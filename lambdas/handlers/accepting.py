@@ -39,11 +39,11 @@ class Accepting:
     directory: Directory
     functions: Functions
 
-    def accept(self, request: Request) -> tuple[Job, bool, dict[str, Any]]:
+    def accept(self, request: Request) -> tuple[Job, bool, dict[str, Any] | None]:
         """Take a job, or find the one that the same request made before.
 
         Returns:
-            The job, whether it is a replay, and the snapshot that was decided on.
+            The job, whether it is a replay, and the snapshot that was decided on, if any.
 
         Raises:
             ApiError: It is refused; nothing was kept.
@@ -56,7 +56,7 @@ class Accepting:
         if key is not None:
             earlier = self.ledger.get(identity)
             if earlier is not None:
-                return _replayed(earlier, submission), True, {}
+                return _replayed(earlier, submission), True, None
         snapshot = self._room(caller, submission)
         job = self._job(identity, caller, submission, request.trace_id)
         if job.input_key is not None:

@@ -66,7 +66,7 @@ class Reading:
                 job,
                 self.policy.models[job.model],
                 self.policy.tiers,
-                snapshot or self.snapshots.of(job.owner),
+                self.snapshots.of(job.owner) if snapshot is None else snapshot,
                 now_ms=now_ms(),
             )
         link = self.payloads.link(job.output_key, region=job.owner) if job.output_key else None
