@@ -234,7 +234,7 @@ def count(config: Path) -> Counted:
             calls = {"idle": scaled_calls(idle, IDLE_JOBS)}
             waiting = per_job(waited, IDLE_JOBS, quiet, waited_min)
             drained_s = {}
-            for model, profile in zip(MODELS, PROFILES[1:], strict=True):
+            for model, profile in zip(MODELS, PROFILES[1:], strict=False):
                 meter, minutes, drained_s[model] = bench.loaded(model)
                 profiles[profile] = per_job(meter, BACKLOG_JOBS, quiet, minutes)
                 calls[profile] = scaled_calls(meter, BACKLOG_JOBS)
