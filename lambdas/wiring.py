@@ -70,6 +70,7 @@ class Execution:
         self.environ = environ
         self.session = session
         self.sleep = sleep
+        self._clients: dict[tuple[str, str, int], Any] = {}
 
     @property
     def region(self) -> str:
@@ -90,8 +91,17 @@ class Execution:
     def client(
         self, service: str, config: Config = SDK_DEFAULTS, *, region: str | None = None
     ) -> Any:
-        """A client of a service, in this region unless told otherwise."""
-        return self.session.client(service, region_name=region or self.region, config=config)
+        """A client of a service, in this region unless told otherwise.
+
+        There is one for each service, region and configuration: every further one would take its
+        time at a cold start, and open connections of its own.
+        """
+        region = region or self.region
+        # Configurations are this module's constants: the same one is the same object.
+        key = (service, region, id(config))
+        if key not in self._clients:
+            self._clients[key] = self.session.client(service, region_name=region, config=config)
+        return self._clients[key]
 
 
 class Function:

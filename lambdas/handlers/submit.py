@@ -32,7 +32,7 @@ class Routes:
         accepting: Accepting,
         reading: Reading,
         overview: Overview,
-        waiting: Functions,
+        waiting: Callable[[], Functions],
     ) -> None:
         self._policy = policy
         self._accepting = accepting
@@ -80,7 +80,11 @@ class Routes:
 
     def _wait(self, job: Job, wait_s: int) -> tuple[Job, bool]:
         """Wait in the function that is there for it; the job after it, and whether it waited."""
-        if not wait_s or job.status.terminal or not self._waiting.wait(job=job.id, seconds=wait_s):
+        if (
+            not wait_s
+            or job.status.terminal
+            or not self._waiting().wait(job=job.id, seconds=wait_s)
+        ):
             return job, False
         return self._reading.ledger.get(job.id) or job, True
 
@@ -115,7 +119,8 @@ def create(execution: Execution) -> Handler:
             policy=execution.policy, endings=shared, payloads=store, snapshots=snapshots
         ),
         overview=Overview(policy=execution.policy, snapshots=snapshots),
-        waiting=Functions(execution.client("lambda", WAIT_FOR_FUNCTION), execution.names),
+        # Most requests do not wait; the first one that does makes the client for it.
+        waiting=lambda: Functions(execution.client("lambda", WAIT_FOR_FUNCTION), execution.names),
     )
 
     def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
