@@ -23,6 +23,8 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.request import normalize_request
 from moto.core.utils import method_names_from_class
 from moto.dynamodb.comparisons import ConditionExpressionParser
+from moto.dynamodb.models.dynamo_type import Item
+from moto.dynamodb.models.table import Table
 from moto.dynamodb.parsing import validators
 from moto.dynamodb.parsing.ast_nodes import (  # type: ignore[attr-defined]
     DepthFirstTraverser,
@@ -60,9 +62,25 @@ def faster() -> ExitStack:
         (ConditionExpressionParser, "_lex_condition_expression", _lex),
         (responses, "gen_amzn_requestid_long", _request_id),
         (BotocoreStubber, "process_request", _process_request),
+        (Table, "all_items", _all_items),
     ):
         stack.enter_context(patch.object(owner, name, ours))
     return stack
+
+
+def _all_items(table: Table) -> list[Item]:
+    """Every item in the order of its key, whose value is looked up once and not per comparison.
+
+    Every query and scan begins with this, so in a table of thousands it was most of their time.
+    """
+    if table.range_key_attr:
+        items = [item for part in table.items.values() for item in part.values()]
+        return sorted(items, key=_both_keys)
+    return sorted(table.items.values(), key=lambda item: item.hash_key.cast_value)  # type: ignore[arg-type]
+
+
+def _both_keys(item: Any) -> tuple[Any, Any]:
+    return item.hash_key.cast_value, item.range_key.cast_value
 
 
 def _get_value(serializer: Any, value: Any, key: str, shape: Any) -> Any:
