@@ -95,7 +95,7 @@ def read_submission(body: bytes, policy: Policy, caller: Caller) -> Submission:
 
 
 def _model(request: JobRequest, policy: Policy, caller: Caller) -> Model:
-    """The model that is asked for, if this key may use it, in this tier, now."""
+    """The model that is asked for, if this key may use it, in this tier."""
     model = policy.models.get(request.model)
     if model is None:
         # Only what the caller may use: names of models may tell of plans.
@@ -110,13 +110,21 @@ def _model(request: JobRequest, policy: Policy, caller: Caller) -> Model:
     if caller.tiers is not None and request.tier not in caller.tiers:
         allowed = ", ".join(sorted(caller.tiers)) or "none"
         raise forbidden(f"This key may not use that tier, but: {allowed}.", param="tier")
+    return model
+
+
+def check_live(model: Model) -> None:
+    """Whether a model takes new jobs; jobs that it took before can be asked for again.
+
+    Raises:
+        ApiError: It does not.
+    """
     if model.state != "live":
         raise invalid(
             f"Model {model.name} is {model.state} and takes no new jobs.",
             param="model",
             code="model_not_live",
         )
-    return model
 
 
 def _bounds(request: JobRequest, policy: Policy) -> None:

@@ -22,7 +22,7 @@ from lambdas.domain.admission import Caller
 from lambdas.domain.errors import busy, conflict, invalid
 from lambdas.domain.job import ENTROPY_BYTES_MIN, Job, Status, job_id
 from lambdas.domain.policy import Policy
-from lambdas.domain.requests import Submission, read_idempotency_key, read_submission
+from lambdas.domain.requests import Submission, check_live, read_idempotency_key, read_submission
 from lambdas.handlers.api import Request
 
 
@@ -57,6 +57,7 @@ class Accepting:
             earlier = self.ledger.get(identity)
             if earlier is not None:
                 return _replayed(earlier, submission), True, None
+        check_live(self.policy.models[submission.request.model])
         snapshot = self._room(caller, submission)
         job = self._job(identity, caller, submission, request.trace_id)
         if job.input_key is not None:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from lambdas.adapters.aws import AWS_ERRORS
+from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
 from lambdas.adapters.endpoints import output_key
 from lambdas.adapters.ledger import Attempt
@@ -166,8 +166,9 @@ def create(execution: Execution) -> Handler:
         for record in event["Records"]:
             try:
                 completer.work_off(record["body"])
-            except AWS_ERRORS:
-                logger.exception("notification left for another try")
+            except AWS_ERRORS as error:
+                # Without the trace: what AWS says may quote the request.
+                logger.error("notification left for another try", reason=reason(error))
                 failures.append({"itemIdentifier": record["messageId"]})
         completer.endings.settle()
         return {"batchItemFailures": failures}

@@ -1,0 +1,76 @@
+"""Documents say what the code does."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spillway.twin.sagemaker import Assumptions
+from tools.document_configuration import TARGET, document
+
+ROOT = Path(__file__).parents[2]
+
+
+def read(name: str) -> str:
+    """A document's text."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_readmes_example_runs(tmp_path: Path) -> None:
+    """The first thing that another team copies must work."""
+    (example,) = re.findall(r"```python\n(.*?)```", read("README.md"), flags=re.DOTALL)
+    (tmp_path / "test_example.py").write_text(example, encoding="utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "1 passed" in done.stdout
+
+
+def test_the_table_of_the_configuration_is_the_schemas() -> None:
+    """Whoever edits a YAML file by the table must not be refused."""
+    assert TARGET.read_text(encoding="utf-8") == document()
+
+
+def test_every_assumption_of_the_twin_is_on_the_list() -> None:
+    """What nobody wrote down, nobody will check on the first real deployment."""
+    page = read("docs/assumptions.md")
+    missing = [
+        field.name
+        for field in dataclasses.fields(Assumptions)
+        if f"Assumptions.{field.name}`" not in page
+    ]
+    assert missing == []
+
+
+def test_every_error_code_is_explained() -> None:
+    """An application handles the codes that the page lists."""
+    sources = [*(ROOT / "lambdas").rglob("*.py"), ROOT / "stacks" / "api_construct.py"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    codes = set(re.findall(r'code="([a-z_]+)"', text))
+    codes |= set(re.findall(r'"code": "([a-z_]+)"', text))
+    codes |= set(re.findall(r'\((?:\d+|None),\s*[\w"]+,\s*"([a-z_]+)"', text))
+    codes |= {"not_allowed", "job_not_found", "too_large", "temporarily_unavailable"}
+    page = read("docs/api.md")
+    assert [code for code in sorted(codes) if f"`{code}`" not in page] == []
+
+
+@pytest.mark.parametrize("document_name", ["README.md", "docs/runbook.md", "CONTRIBUTING.md"])
+def test_links_and_files_exist(document_name: str) -> None:
+    """A reader who follows a name must arrive."""
+    page = read(document_name)
+    names = re.findall(r"\]\(((?!http)[^)#]+)\)", page)
+    names += re.findall(r"`((?:lambdas|stacks|spillway|tests|config|docs)/[\w./-]+)`", page)
+    base = (ROOT / document_name).parent
+    gone = [name for name in names if not (base / name).exists() and not (ROOT / name).exists()]
+    assert gone == []
