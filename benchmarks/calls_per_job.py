@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 from moto.dynamodb.models import dynamodb_backends
 
 from benchmarks import prose
@@ -61,7 +60,6 @@ PROFILES = ("idle", "loaded", "slow")
 LABELS = {"idle": "idle", "loaded": "loaded", "slow": "loaded, slow model"}
 
 
-
 @dataclass(slots=True, kw_only=True)
 class Counted:
     """What one deployment used.
@@ -88,7 +86,9 @@ class Counted:
 class Bench:
     """A deployment on a twin, with a tenant that may do everything."""
 
-    def __init__(self, twin: Twin, deployment: Deployment, cpu_s: Mapping[str, list[float]]) -> None:
+    def __init__(
+        self, twin: Twin, deployment: Deployment, cpu_s: Mapping[str, list[float]]
+    ) -> None:
         self.twin, self.deployment, self._cpu_s = twin, deployment, cpu_s
         key = add_tenant(
             local.directory(twin, deployment), TENANT, rate_per_s=10_000, in_flight_max=1_000_000
@@ -125,9 +125,7 @@ class Bench:
         """Nothing happens but beat and sweep: amounts per minute of the whole deployment."""
         with self.metered() as meter:
             self.twin.scheduler.run_for(QUIET_S)
-        return {
-            part: scaled(meter.of(part), 60 / QUIET_S) for part in ("region", "model")
-        }
+        return {part: scaled(meter.of(part), 60 / QUIET_S) for part in ("region", "model")}
 
     def idle(self, query: str = "") -> tuple[Meter, float]:
         """One job at a time; returns the minutes, too."""
@@ -166,7 +164,7 @@ class Bench:
             twin.schedules.enable(arn, enabled=False)
         scheduler.run_for(self.deployment.limits.retention_s + 86_400)
         sweep = self.deployment.names.function("sweep")
-        forgotten = []
+        forgotten: list[int] = []
         with self.metered() as meter:
             while not forgotten or forgotten[-1]:
                 scheduler.run_for(3600 - scheduler.now() % 3600 + 1)
@@ -378,19 +376,24 @@ def _notes(all_counted: Mapping[str, Counted]) -> list[str]:
         drained = ", ".join(f"{m} {s:.0f} s" for m, s in counted.drained_s.items())
         notes.append(f"{name}: the backlog of {BACKLOG_JOBS} was drained in (virtual) {drained}.")
     cpu = ", ".join(
-        f"{name.rpartition('-')[2]} {ms:.1f}" for name, ms in next(iter(all_counted.values())).cpu_ms.items()
+        f"{name.rpartition('-')[2]} {ms:.1f}"
+        for name, ms in next(iter(all_counted.values())).cpu_ms.items()
     )
-    notes += [
+    notes.append(
         f"Processor milliseconds of one execution, measured here without moto's: {cpu}. To these "
         f"come, per call, signing (measured) and {1000 * SOCKET_CPU_S:g} ms for TLS and sockets "
-        "(assumed); a function gets memory / 1769 MB of a processor, assumed as fast as this one.",
-        f"Waiting for AWS is assumed: the twin's latencies (spillway/twin/calls.py), and "
-        f"{1000 * STRONG_EXTRA_S:g} ms more for strong writes and reads of the ledger.",
+        "(assumed); a function gets memory / 1769 MB of a processor, assumed as fast as this one."
+    )
+    notes.append(
+        "Waiting for AWS is assumed: the twin's latencies (spillway/twin/calls.py), and "
+        f"{1000 * STRONG_EXTRA_S:g} ms more for strong writes and reads of the ledger."
+    )
+    notes.append(
         "Counted as well: the deletion at the end of the retention, storage until then, access "
         "log lines, and what beat and sweep do more than without jobs. Not counted: cold starts, "
         "empty polls (by the hour, in `spillway cost`), and requests for keys of the customer's "
-        "own, which buckets and queues keep for minutes.",
-    ]
+        "own, which buckets and queues keep for minutes."
+    )
     return notes
 
 

@@ -65,6 +65,11 @@ ended, used = time.perf_counter(), time.process_time()
 print(json.dumps([imported - wall, ended - wall, used - cpu]))
 """
 
+ANSWERS: dict[str, dict[str, Any]] = {
+    "UpdateItem": {"Attributes": {"submissions": {"N": "1"}}},
+    "SendMessage": {"MessageId": "m", "MD5OfMessageBody": "0" * 32},
+}
+
 
 class _Aws(BaseHTTPRequestHandler):
     """Answers what submit asks, as shortly as AWS could."""
@@ -75,11 +80,7 @@ class _Aws(BaseHTTPRequestHandler):
         """One request of the JSON protocols."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
-        document: dict[str, Any] = {
-            "UpdateItem": {"Attributes": {"submissions": {"N": "1"}}},
-            "SendMessage": {"MessageId": "m", "MD5OfMessageBody": "0" * 32},
-        }.get(operation, {})
-        body = json.dumps(document).encode()
+        body = json.dumps(ANSWERS.get(operation, {})).encode()
         self.send_response(200 if operation else 202)
         self.send_header("Content-Type", "application/x-amz-json-1.0")
         self.send_header("Content-Length", str(len(body)))
@@ -140,13 +141,13 @@ def run(options: Options) -> Report:
     rows = []
     for title, place in (("import", 0), ("import and first event", 1), ("processor time", 2)):
         mine, theirs = [each[place] for each in ours], [each[place] for each in bare]
-        ratio = f"{compared(mine, theirs):.2f}"
-        rows.append((title, *spread(mine, 1000, 0), *spread(theirs, 1000, 0), ratio))
+        times = f"{compared(mine, theirs):.2f}"
+        rows.append((title, *spread(mine, 1000, 0), *spread(theirs, 1000, 0), times))
     columns = ("milliseconds", "submit", "least", "most", "bare", "least", "most", "ratio")
     report.tables.append(Rows(f"{options.runs} alternating runs", columns, rows))
     ratio = compared([each[1] for each in ours], [each[1] for each in bare])
     what = f"{len(made)} clients ({', '.join(name for name, *_ in made)}), {len(sent)} calls"
     report.figures.append(
-        Figure(what="cold start", value=ratio, unit="×", target=1.5, floor=f"bare boto3, {what}")
+        Figure(what="cold start", value=ratio, unit="x", target=1.5, floor=f"bare boto3, {what}")
     )
     return report

@@ -25,7 +25,8 @@ ANSWER = (
     "could not. The keeper could have measured how fast the level rose, and how fast that rate "
     "itself changed: with the distance that was left to the lip of the channel, it tells in how "
     "many days it will run. Rain gauges further up the valley would have told him sooner still, "
-    "because the water needs a day or two from the hills to the reservoir."
+    "because the water needs a day or two from the hills to the reservoir, and the snow on the "
+    "slopes, melting later, keeps a second flood in store."
 )
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark found: tables and figures, on a terminal, as JSON and in docs/measurements.md."""
+"""What a benchmark found: on a terminal, as JSON and in docs/measurements.md."""
 
 import platform
 import re
@@ -97,7 +97,10 @@ class Report:
         parts = [f"## {self.title}", f"{date} · {machine} · `{command}`"]
         for rows in [figures_table(self.figures), *self.tables]:
             if rows.rows:
-                lines = [f"| {' | '.join(rows.columns)} |", "| --- |" + " ---: |" * (len(rows.columns) - 1)]
+                lines = [
+                    f"| {' | '.join(rows.columns)} |",
+                    "| --- |" + " ---: |" * (len(rows.columns) - 1),
+                ]
                 lines += [f"| {' | '.join(row)} |" for row in rows.rows]
                 title = [f"**{rows.title}**"] if rows.title else []
                 parts += [*title, "\n".join(lines)]
@@ -131,7 +134,9 @@ def compared(ours: Sequence[float], floor: Sequence[float]) -> float:
 
 def spread(values: Sequence[float], scale: float = 1.0, digits: int = 1) -> tuple[str, str, str]:
     """Median, least and most, as text."""
-    return tuple(f"{each * scale:.{digits}f}" for each in (median(values), min(values), max(values)))  # type: ignore[return-value]
+    return tuple(
+        f"{each * scale:.{digits}f}" for each in (median(values), min(values), max(values))
+    )  # type: ignore[return-value]
 
 
 def write_section(path: Path, name: str, text: str) -> None:

@@ -64,7 +64,7 @@ def run(options: Options) -> Report:
     report.tables.append(Rows(f"{options.runs} alternating runs", columns, rows))
     report.figures.append(
         Figure(
-            what="synth", value=compared(ours, floor), unit="×", target=2.0, floor="three stacks"
+            what="synth", value=compared(ours, floor), unit="x", target=2.0, floor="three stacks"
         )
     )
     return report

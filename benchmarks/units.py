@@ -1,7 +1,7 @@
 """How AWS turns requests into what it bills: pure arithmetic, each rule with its source."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,23 +30,26 @@ def item_bytes(item: Item) -> int:
 
 def _value_bytes(value: Mapping[str, Any]) -> int:
     ((kind, content),) = value.items()
-    match kind:
-        case "S":
-            return len(content.encode())
-        case "N":
-            digits = content.lstrip("-").replace(".", "").strip("0") or "0"
-            return math.ceil(len(digits) / 2) + 1 + content.startswith("-")
-        case "B":
-            return len(content)
-        case "BOOL" | "NULL":
-            return 1
-        case "M":
-            return 3 + sum(1 + len(name.encode()) + _value_bytes(v) for name, v in content.items())
-        case "L":
-            return 3 + sum(1 + _value_bytes(each) for each in content)
-        case "SS" | "NS" | "BS":
-            return sum(_value_bytes({kind[0]: each}) for each in content)
-    raise ValueError(f"DynamoDB has no type {kind}")
+    return _SIZES[kind](content)
+
+
+def _number_bytes(text: str) -> int:
+    digits = text.lstrip("-").replace(".", "").strip("0") or "0"
+    return math.ceil(len(digits) / 2) + 1 + text.startswith("-")
+
+
+_SIZES: dict[str, Callable[[Any], int]] = {
+    "S": lambda text: len(text.encode()),
+    "N": _number_bytes,
+    "B": len,
+    "BOOL": lambda _: 1,
+    "NULL": lambda _: 1,
+    "M": lambda parts: 3 + len(parts) + item_bytes(parts),
+    "L": lambda parts: 3 + sum(1 + _value_bytes(part) for part in parts),
+    "SS": lambda members: sum(len(member.encode()) for member in members),
+    "NS": lambda members: sum(map(_number_bytes, members)),
+    "BS": lambda members: sum(map(len, members)),
+}
 
 
 def write_units(size_bytes: int) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from moto import mock_aws
-from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID as ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 
 from benchmarks.options import Options
@@ -51,7 +51,7 @@ def run(options: Options) -> Report:
     for row in rows:
         ratio = float(row[-1])
         report.figures.append(
-            Figure(what=f"warm submit, {row[0]}", value=ratio, unit="×", target=1.3, floor=floor)
+            Figure(what=f"warm submit, {row[0]}", value=ratio, unit="x", target=1.3, floor=floor)
         )
     return report
 
@@ -61,12 +61,16 @@ def record(environ: dict[str, str]) -> Recorded:
     recorded = Recorded()
     session: Any = RecordingSession(boto3.Session(), recorded)
     with redirect_stdout(io.StringIO()):
-        answer = handle.environment(environ=environ, session=session, sleep=time.sleep)(post(), None)
+        answer = handle.environment(environ=environ, session=session, sleep=time.sleep)(
+            post(), None
+        )
     assert answer["statusCode"] == 202, answer
     return recorded
 
 
-def handler(environ: dict[str, str], canned: Canned | None) -> tuple[Callable[[], object], list[Any]]:
+def handler(
+    environ: dict[str, str], canned: Canned | None
+) -> tuple[Callable[[], object], list[Any]]:
     """Submit, and its clients."""
     clients: list[Any] = []
 
@@ -126,7 +130,7 @@ def measure(
 
 
 def empty_queue() -> None:
-    """moto looks through all messages at every send."""
+    """Clear the queue: moto looks through all messages at every send."""
     sqs_backends[ACCOUNT_ID][deployment().primary_region].reset()
     _session({}).client("sqs", region_name=deployment().primary_region).create_queue(
         QueueName=deployment().names.tier_queue("embedder", "standard")
