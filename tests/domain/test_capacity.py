@@ -1,0 +1,97 @@
+"""How much may be on its way to an endpoint, and how long new work waits."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambdas.domain.capacity import CAPACITY_FRESH_S, Load, predicted_wait_s, slots, usable_slots
+from lambdas.domain.policy import Model
+from tests.domain.test_dispatch import TIERS
+
+
+def model(**changes: object) -> Model:
+    """A model of ordinary size."""
+    values: dict[str, object] = {
+        "name": "chat",
+        "state": "live",
+        "versions": {"v1": 1.0},
+        "concurrency": 16,
+        "service_s": 2.0,
+        "warm_up_s": 258.0,
+        "handoff_s": 0.5,
+        "instances_min": 1,
+        "instances_max": 4,
+        "invocation_timeout_s": 300,
+        "request_ttl_s": 300,
+        "attempts_max": 3,
+        "retry_delay_s": 5.0,
+        "input_bytes_max": 1_000_000,
+    }
+    return Model(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_prefetch_covers_the_hand_off_and_no_more() -> None:
+    """Every job beyond that waits in a queue that knows no priority."""
+    assert slots(model(), 1) == 16 + 4  # 16 jobs / 2 s x 0.5 s
+    assert slots(model(service_s=0.01), 1) == 32
+    assert slots(model(), 0) == 0
+
+
+@given(instances=st.integers(0, 50), service_s=st.floats(0.001, 600))
+def test_slots_grow_with_instances_and_stay_within_twice_the_work(
+    instances: int, service_s: float
+) -> None:
+    """A flood into the model server would undo every priority."""
+    served = model(service_s=service_s)
+    assert instances * 16 <= slots(served, instances) <= 2 * instances * 16
+    assert slots(served, instances) <= slots(served, instances + 1)
+
+
+def test_a_stale_gate_gives_a_trickle() -> None:
+    """When beat is gone the instances may be too: neither a flood nor a stop."""
+    fresh = usable_slots(model(), capacity=64, age_s=1, ok=0, bad=0)
+    stale = usable_slots(model(), capacity=64, age_s=CAPACITY_FRESH_S + 1, ok=0, bad=0)
+    never = usable_slots(model(), capacity=None, age_s=0, ok=0, bad=0)
+    nothing = usable_slots(model(), capacity=0, age_s=CAPACITY_FRESH_S + 1, ok=0, bad=0)
+    assert (fresh, stale, never, nothing) == (64, 4, 4, 1)
+
+
+def test_a_model_that_fails_most_jobs_gets_a_trickle_until_it_answers() -> None:
+    """A bad version must not burn the whole queue in minutes."""
+    assert usable_slots(model(), capacity=64, age_s=1, ok=4, bad=6) == 4
+    assert usable_slots(model(), capacity=64, age_s=1, ok=6, bad=6) == 64
+    assert usable_slots(model(), capacity=64, age_s=1, ok=0, bad=5) == 64
+
+
+def test_a_model_that_is_off_gets_nothing() -> None:
+    """Its endpoints are gone."""
+    assert usable_slots(model(state="off"), capacity=64, age_s=1, ok=0, bad=0) == 0
+
+
+@given(
+    instances=st.integers(0, 8),
+    in_use=st.integers(0, 200),
+    waiting=st.fixed_dictionaries({tier.name: st.integers(0, 10_000) for tier in TIERS}),
+)
+def test_predicted_waits_are_finite_and_rise_with_the_backlog(
+    instances: int, in_use: int, waiting: dict[str, int]
+) -> None:
+    """Admission and Retry-After stand on it, also with no instance at all."""
+    load = Load(instances=instances, in_use=in_use, waiting=waiting)
+    more = Load(
+        instances=instances,
+        in_use=in_use,
+        waiting=waiting | {"interactive": waiting["interactive"] + 100},
+    )
+    for tier in TIERS:
+        wait_s = predicted_wait_s(model(), TIERS, tier.name, load)
+        assert math.isfinite(wait_s)
+        assert 0 <= wait_s <= predicted_wait_s(model(), TIERS, tier.name, more)
+
+
+def test_urgent_work_is_not_behind_patient_work() -> None:
+    """A thousand batch jobs must cost an interactive one only their guaranteed share."""
+    load = Load(instances=1, in_use=20, waiting={"batch": 1000})
+    assert predicted_wait_s(model(), TIERS, "interactive", load) < 2
+    assert predicted_wait_s(model(), TIERS, "batch", load) > 100
