@@ -52,7 +52,7 @@ class Gate:
         return _state(reply.get("Item", {}))
 
     def reserve(self, model: str, tokens: Collection[str], *, capacity: int) -> bool:
-        """Take slots, all or none.
+        """Take slots, all or none. The tokens are new: finding one there, an earlier send took them.
 
         Returns:
             Whether `len(tokens)` slots were free within `capacity`.
@@ -65,9 +65,12 @@ class Gate:
                 TableName=self.table,
                 Key=_model(model),
                 UpdateExpression="ADD used :tokens",
-                ConditionExpression="attribute_not_exists(used) OR size(used) <= :room",
+                ConditionExpression=(
+                    "attribute_not_exists(used) OR size(used) <= :room OR contains(used, :token)"
+                ),
                 ExpressionAttributeValues={
                     ":tokens": {"SS": sorted(tokens)},
+                    ":token": {"S": min(tokens)},
                     ":room": {"N": str(room)},
                 },
             )
@@ -88,7 +91,7 @@ class Gate:
                 TableName=self.table,
                 Key=_model(model),
                 UpdateExpression="SET wanted_ms = :now",
-                ConditionExpression="size(used) >= :capacity",
+                ConditionExpression="attribute_exists(used) AND size(used) >= :capacity",
                 ExpressionAttributeValues={
                     ":now": {"N": str(now_ms)},
                     ":capacity": {"N": str(capacity)},
