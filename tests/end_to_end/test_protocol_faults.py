@@ -1,0 +1,232 @@
+"""What one fault must not do to others: hold their slots, stop their repair, silence their bells."""
+
+import json
+import secrets
+from typing import Any
+
+import pytest
+
+from lambdas.adapters.ledger import Ledger, UnreadError
+from lambdas.domain.job import Job, Status
+from tests.end_to_end.world import Script, Tenant, World
+
+SOON_S = 30.0
+"""Much sooner than a slot that nobody holds is found, which takes two minutes."""
+
+
+@pytest.fixture(scope="module")
+def client(module_world: World) -> Tenant:
+    """One tenant for all."""
+    return module_world.tenant()
+
+
+def is_job(call: Any, job: str) -> bool:
+    """Whether a call writes this job."""
+    return bool(call.params.get("Key", {}).get("pk", {}).get("S") == f"job#{job}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"format": 1, "job": "job_" + "a" * 26, "attempt": 10**40},
+        {"format": 1, "job": "job_" + "a" * 26, "attempt": True},
+        {"format": 1, "job": "job_" + "a" * 3000, "attempt": 1},
+        {"format": 1, "job": "", "attempt": 1},
+    ],
+    ids=["attempt-huge", "attempt-no-number", "id-huge", "id-empty"],
+)
+def test_a_message_that_the_ledger_cannot_be_asked_for_is_dropped(
+    world: World, client: Tenant, body: dict[str, Any]
+) -> None:
+    """It used to end its round with every slot of it, again at each of its fifty deliveries."""
+    for _ in range(2):
+        world.put_message(body)
+    job = client.submit()
+
+    world.assert_rest(SOON_S)
+
+    assert client.view(job)["status"] == "completed"
+
+
+def test_a_job_that_cannot_be_started_holds_up_no_other(world: World, client: Tenant) -> None:
+    """The ledger refuses one job; the others of its round start, and their slots come back."""
+    ids: list[str] = []
+    world.fail(
+        "InternalServerError",
+        function="dispatch",
+        operation="UpdateItem",
+        times=3,
+        when=lambda call: bool(ids) and is_job(call, ids[0]),
+    )
+    ids.append(client.submit(tier="batch"))
+    ids.extend(client.submit(tier="batch") for _ in range(3))
+
+    world.until(
+        lambda: all(client.view(job)["status"] == "completed" for job in ids), SOON_S
+    )
+    assert len(world.slots()) <= 1, "only the slot that the refused job may hold is kept"
+
+
+def test_slots_whose_reservation_was_not_answered_are_not_lost(
+    world: World, client: Tenant
+) -> None:
+    """The SDK asks again, and finds the tokens that its first request left."""
+    fault = world.fail(
+        "timeout_after",
+        function="dispatch",
+        operation="UpdateItem",
+        when=lambda call: "ADD used" in str(call.params.get("UpdateExpression")),
+    )
+    job = client.submit()
+
+    world.assert_rest(SOON_S)
+
+    assert fault.hits == 1
+    assert client.view(job)["status"] == "completed"
+
+
+@pytest.mark.parametrize("operation", ["ReceiveMessage", "DeleteMessageBatch"])
+def test_a_round_that_breaks_off_gives_its_slots_back(
+    world: World, client: Tenant, operation: str
+) -> None:
+    """A queue that does not answer costs the round, not its slots."""
+    fault = world.fail("ServiceUnavailable", function="dispatch", operation=operation, times=3)
+    job = client.submit()
+
+    world.until(lambda: fault.hits == 3 and not world.slots(), SOON_S)
+    world.until(lambda: client.view(job)["status"] == "completed", SOON_S)
+
+
+def test_one_job_that_cannot_be_repaired_keeps_no_other_from_it(
+    world: World, client: Tenant
+) -> None:
+    """Two leases run out; what S3 says of the first one's answer does not end the sweep."""
+    world.fail("die_before", function="complete", times=None)
+    first, second = client.submit(), client.submit()
+    world.fail(
+        "AccessDenied",
+        function="sweep",
+        service="s3",
+        times=None,
+        when=lambda call: first in str(call.params.get("Key")),
+    )
+
+    world.until(lambda: client.view(second)["status"] == "completed", 600)
+
+    assert client.view(first)["status"] == "in_progress"
+
+
+def test_what_is_left_unread_is_not_taken_for_missing() -> None:
+    """Else its dead letter would be deleted, and its slot given away."""
+
+    class Throttled:
+        def batch_get_item(self, *, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803
+            return {"Responses": {}, "UnprocessedKeys": RequestItems}
+
+    client: Any = Throttled()
+    with pytest.raises(UnreadError):
+        Ledger(client, "ledger").get_many(["job_" + "a" * 26])
+
+
+def test_every_unfinished_job_is_looked_at() -> None:
+    """A slot whose job was not reached would be taken for nobody's."""
+
+    class Long:
+        pages = 0
+
+        def query(self, **_: Any) -> dict[str, Any]:
+            self.pages += 1
+            name = {"pk": {"S": f"job#{self.pages}"}, "created_ms": {"N": "1"}}
+            item = {**name, "tenant": {"S": "t"}, "tier": {"S": "batch"}}
+            return {"Items": [item]} | ({"LastEvaluatedKey": name} if self.pages < 200 else {})
+
+    client: Any = Long()
+    assert sum(len(page) for page in Ledger(client, "ledger").live("here", "small")) == 200
+
+
+def test_bells_ring_while_beat_is_silent(world: World, client: Tenant) -> None:
+    """What beat saw before it fell silent says nothing of the work that waits now."""
+    world.fail("die_before", function="beat", times=None)
+    world.run_for(61)
+    gate = world.aws("dynamodb")
+    key = {"pk": {"S": "snapshot"}}
+    item = gate.get_item(TableName=world.names.gate, Key=key)["Item"]
+    document = json.loads(item["document"]["S"])
+    document["models"]["small"]["waiting"]["interactive"] = 500
+    item["document"]["S"] = json.dumps(document)
+    gate.put_item(TableName=world.names.gate, Item=item)
+
+    job = client.submit()
+
+    world.until(lambda: client.view(job)["status"] == "completed", SOON_S)
+
+
+def test_a_job_that_completed_at_last_shows_no_error(world: World, client: Tenant) -> None:
+    """The error belonged to an earlier attempt; clients take one for a failed job's."""
+    script = Script({"twice": [RuntimeError("once"), {"fine": True}]})
+    world.model("small").answers(script)
+    job = client.submit(input={"name": "twice"})
+
+    world.until(lambda: client.view(job)["status"] == "completed")
+
+    assert client.view(job)["attempt"] == 2
+    assert client.view(job)["error"] is None
+
+
+def test_the_answer_of_an_erased_job_is_not_looked_for(world: World, client: Tenant) -> None:
+    """Its object may be gone: the notification would come back until it is a dead letter."""
+    noise = {"noise": secrets.token_hex(70_000)}
+    world.model("small").answers(lambda _: noise, service_s=5)
+    job = client.submit()
+    world.until(lambda: client.view(job)["status"] == "in_progress")
+    version = client.view(job)["version"]
+    world.fail("die_before", function="complete")  # told again after three minutes
+    world.run_for(10)
+
+    assert client.client().delete(f"/v1/jobs/{job}").status_code == 200
+    mark = world.log_mark()
+    world.run_for(200)
+
+    lines = [line for line in world.log_lines(mark) if "another try" in str(line)]
+    assert not lines
+    bucket, prefix = world.names.bucket(world.region), f"results/small/{version}/{job}/"
+    listed = world.aws("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)
+    assert listed["KeyCount"] == 0
+
+
+def test_retention_keeps_up_with_a_busy_tenant(world: World, client: Tenant) -> None:
+    """More jobs of one day than one page lists are all forgotten within the hour."""
+    ledger = Ledger(world.aws("dynamodb"), world.names.ledger)
+    now_ms = int(1000 * world.twin.scheduler.now())
+    old_ms = now_ms - 1000 * world.deployment.policy().retention_s - 2 * 86_400_000
+    ids = []
+    for number in range(1100):
+        job_id = "job_" + secrets.token_bytes(26).translate(_BASE32).decode()
+        ids.append(job_id)
+        ledger.create(
+            Job(
+                id=job_id,
+                status=Status.COMPLETED,
+                attempt=1,
+                owner=world.region,
+                home=world.region,
+                tenant=client.id,
+                model="small",
+                tier="batch",
+                created_ms=old_ms + number,
+                deadline_ms=old_ms + 60_000,
+                finished_ms=old_ms + 1000 + number,
+                request_hash=b"x",
+            )
+        )
+        if number == 0:
+            assert abs(now_ms / 1000 - world.twin.scheduler.now()) < 3600
+    with_live_mark = ledger.get(ids[0])
+    assert with_live_mark is not None
+
+    world.run_for(3700)
+
+    assert not ledger.get_many(ids)
+
+
+_BASE32 = bytes(b"abcdefghijklmnopqrstuvwxyz234567"[byte % 32] for byte in range(256))
