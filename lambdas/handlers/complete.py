@@ -13,6 +13,7 @@ from lambdas.adapters.ledger import Attempt
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.domain import payloads
+from lambdas.domain.failures import model_message
 from lambdas.domain.job import Job, parse_inference_id
 from lambdas.handlers.endings import Answer, Endings
 from lambdas.handlers.ports import endings, payload_store
@@ -27,7 +28,7 @@ class Notification:
         job: The job's id.
         attempt: The attempt that was invoked.
         succeeded: Whether the container answered with success.
-        body: The answer, when the notification carries it.
+        body: The container's answer, when the notification carries it.
         reason: Why it failed; empty otherwise.
     """
 
@@ -58,7 +59,7 @@ def read_notification(text: str) -> Notification | None:
         job=job,
         attempt=attempt,
         succeeded=succeeded,
-        body=_included(document) if succeeded else None,
+        body=_included(document),
         reason="" if succeeded else str(document.get("failureReason") or "no reason given"),
     )
 
@@ -95,7 +96,8 @@ class Completer:
         if notification.succeeded:
             self._succeeded(notification)
         else:
-            self._failed(notification, code="model_error", message=notification.reason)
+            message = model_message(notification.body, notification.reason)
+            self._failed(notification, code="model_error", message=message)
 
     def _succeeded(self, notification: Notification) -> None:
         key, body = None, notification.body

@@ -12,11 +12,9 @@ from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Claim, Ledger, Outcome
 from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.queues import Queues
+from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Policy
-
-ERROR_CHARACTERS_MAX = 500
-"""A model's error message is kept that long: it may quote the request."""
 
 
 @dataclass(slots=True)
@@ -71,7 +69,7 @@ class Endings:
         job always has a message; one that is early waits until the ledger has caught up.
         """
         model = self.policy.models[job.model]
-        error = {"code": code, "message": message[:ERROR_CHARACTERS_MAX]}
+        error = {"code": code, "message": message[:MESSAGE_CHARACTERS_MAX]}
         if job.status is not Status.IN_PROGRESS:
             outcome = Outcome(won=False, job=job)
         elif job.attempt >= model.attempts_max:

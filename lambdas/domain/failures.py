@@ -1,0 +1,65 @@
+"""What a model says when it fails, as its user may read it."""
+
+import json
+import re
+from typing import Any
+
+MESSAGE_CHARACTERS_MAX = 500
+"""A model's message is kept that long: it may quote the request."""
+NO_MESSAGE = "The model failed without a message."
+_FIELDS = ("error", "message", "errorMessage", "detail", "msg")
+"""Where model servers put their message: OpenAI's shape, TorchServe, DJL, FastAPI, vLLM."""
+_DEPTH_MAX = 3
+_SECRETS = re.compile(
+    r"""
+      \bsk-[\w-]{16,}                                  # API keys, ours among them
+    | \b(?:hf|gh[opsu]|xox[abp]|glpat|pypi)[_-][\w-]{16,}
+    | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b                    # AWS access keys
+    | \beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]+)?              # JSON web tokens
+    | (?<=://)[^\s/@:]+:[^\s/@]+(?=@)                  # a password in an address
+    | (?<=[?&])X-Amz-[\w-]+=[^\s&"']+                  # what signs an address
+    | (?i:\bbearer\s+)[\w.~+/-]{8,}=*
+    | (?i:(?:password|passwd|secret|token|api[_-]?key|access[_-]?key)["']?\s*[=:]\s*["']?)[^\s"',;]+
+    """,
+    re.VERBOSE,
+)
+
+
+def model_message(body: bytes | None, reason: str) -> str:
+    """The message of a failed attempt.
+
+    Args:
+        body: What the container answered, if that is known.
+        reason: What SageMaker says, which counts when the container said nothing that can be read.
+
+    Returns:
+        At most `MESSAGE_CHARACTERS_MAX` characters, one line, without what looks like a secret.
+    """
+    text = _words(body) if body else ""
+    # Secrets go first: the end of the text must not cut one into something unrecognisable.
+    plain = " ".join(_SECRETS.sub("[removed]", text or reason).split())
+    return plain[:MESSAGE_CHARACTERS_MAX] or NO_MESSAGE
+
+
+def _words(body: bytes) -> str:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return ""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return text if text.isprintable() or "\n" in text else ""
+    return _found(document, _DEPTH_MAX) or text
+
+
+def _found(document: Any, depth: int) -> str:
+    """The first message in a document of any usual shape."""
+    if isinstance(document, str):
+        return document
+    if not isinstance(document, dict) or depth == 0:
+        return ""
+    for name in _FIELDS:
+        if found := _found(document.get(name), depth - 1):
+            return found
+    return ""
