@@ -13,7 +13,14 @@ from rich.console import Console
 from config.schema import load
 from spillway.assembly import synthesize
 from spillway.cli.replaying import sentence, shown, summary
-from spillway.cli.terminal import Code, CommandError, Json, answer, progress_console
+from spillway.cli.terminal import (
+    Code,
+    CommandError,
+    Json,
+    answer,
+    held_signals,
+    progress_console,
+)
 from spillway.client import Client
 from spillway.replay.plan import Assignment
 from spillway.replay.report import Report
@@ -140,8 +147,9 @@ def _replay(config: Path, assembly: Path, console: Console, limit: int | None) -
     with (
         start(config, virtual=True, assembly=assembly) as twin,
         shown(console, rows, what) as show,
+        held_signals() as check,
     ):
-        return VirtualReplay(twin, deployment).run(requests, show=show)
+        return VirtualReplay(twin, deployment).run(requests, show=show, check=check)
 
 
 def _waited_less(document: dict[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from rich.console import Console
 from config.schema import Deployment, load
 from spillway.assembly import synthesize
 from spillway.cli.replaying import sentence, shown, summary
-from spillway.cli.terminal import Code, Json, answer, progress_console, usage
+from spillway.cli.terminal import Code, Json, answer, held_signals, progress_console, usage
 from spillway.client import Client
 from spillway.replay.plan import REGIONS_DEFAULT, TIERS_DEFAULT, Assignment, Request
 from spillway.replay.report import Progress, Report
@@ -124,7 +124,10 @@ def _runner(
             from spillway.replay.virtual import VirtualReplay  # noqa: PLC0415
 
             twin = stack.enter_context(start(config, virtual=True, seed=seed, assembly=assembly))
-            return lambda requests, show: VirtualReplay(twin, deployment).run(requests, show=show)
+            check = stack.enter_context(held_signals())
+            return lambda requests, show: VirtualReplay(twin, deployment).run(
+                requests, show=show, check=check
+            )
         from spillway.service import LocalService  # noqa: PLC0415
 
         service = stack.enter_context(LocalService(config, assembly=assembly))

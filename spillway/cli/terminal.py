@@ -1,9 +1,12 @@
 """How commands answer: a table for people or one JSON document for programs, and exit codes."""
 
 import json
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +33,7 @@ class Code(IntEnum):
     NOT_ALLOWED = 4
     TRY_LATER = 5
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 MEANINGS = {
@@ -40,6 +44,7 @@ MEANINGS = {
     Code.NOT_ALLOWED: "the key is missing, wrong, or not allowed to do this (401, 403)",
     Code.TRY_LATER: "not now: try again after the time that the message names (429)",
     Code.INTERRUPTED: "interrupted",
+    Code.TERMINATED: "terminated",
 }
 EXIT_CODES = "\n\n".join(
     ["Exit codes:", *(f"{code:d}  {meaning}" for code, meaning in MEANINGS.items())]
@@ -155,6 +160,8 @@ class Commands(TyperGroup):
     ) -> Any:
         """Run the command line, and exit with its code."""
         words = list(sys.argv[1:] if args is None else args)
+        # A polite kill ends what was started, too: models' processes must not stay behind.
+        before = signal.signal(signal.SIGTERM, _terminated)
         try:
             result = super().main(
                 words,
@@ -170,9 +177,39 @@ class Commands(TyperGroup):
                 raise
             _tell(told, as_json="--json" in words)
             result = told.exit_code
+        finally:
+            signal.signal(signal.SIGTERM, before)
         if not standalone_mode:
             return result
         raise SystemExit(result if isinstance(result, int) else Code.OK)
+
+
+@contextmanager
+def held_signals() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C and polite kills back, and give a function that raises what has arrived.
+
+    A twin runs functions as greenlets of this thread: an interrupt that strikes one would count
+    as that function's death, which the service survives.
+    """
+    arrived: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, lambda number, _: arrived.append(number)) for kind in kinds]
+
+    def check() -> None:
+        if signal.SIGTERM in arrived:
+            raise SystemExit(Code.TERMINATED)
+        if arrived:
+            raise KeyboardInterrupt
+
+    try:
+        yield check
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(Code.TERMINATED)
 
 
 def _tell(error: CommandError, *, as_json: bool) -> None:

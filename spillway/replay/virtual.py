@@ -21,8 +21,8 @@ SETTLE_S: Final = 90.0
 """Before the first request: a minute until the first beats, which tell the gate its room."""
 DRAIN_S_MAX: Final = 6 * 3600.0
 """After the last request: a job that has not ended by then is lost."""
-LOOK_EVERY_S: Final = 5.0
-"""How often the ledger is asked whether all jobs have ended."""
+LOOK_EVERY_S: Final = 1.0
+"""A step of the replay, after which it is looked whether all jobs have ended."""
 PROGRESS_EVERY_S: Final = 0.5
 """Seconds of real time between two looks for the display: each costs some milliseconds."""
 
@@ -48,12 +48,14 @@ class VirtualReplay:
         requests: Iterable[Request],
         *,
         show: Callable[[Progress], object] | None = None,
+        check: Callable[[], object] = lambda: None,
     ) -> Report:
         """Send every request at its time, wait until every job has ended, and count.
 
         Args:
             requests: In the order of their times; read one by one.
             show: Told how far things are, about twice a second.
+            check: Called between two steps; what it raises ends the replay.
         """
         began = time.perf_counter()
         clients = self._clients()
@@ -66,6 +68,7 @@ class VirtualReplay:
         last_s = float("inf")
         while not (arrivals.done and self._idle()) and scheduler.now() < last_s:
             scheduler.run_for(LOOK_EVERY_S)
+            check()
             if arrivals.done:
                 arrivals.result()
                 last_s = min(last_s, scheduler.now() + DRAIN_S_MAX)

@@ -245,5 +245,5 @@ def test_the_help_documents_the_exit_codes() -> None:
     """Exit codes that are nowhere written down are guessed."""
     text = CliRunner().invoke(app, ["--help"]).stdout
 
-    for code in ("0", "1", "2", "3", "4", "5", "130"):
+    for code in ("0", "1", "2", "3", "4", "5", "130", "143"):
         assert f"{code}  " in text

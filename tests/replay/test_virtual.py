@@ -15,20 +15,17 @@ from spillway.replay.virtual import VirtualReplay
 from spillway.twin.twin import Twin
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "dev.yaml"
+SIMULATED = local.containers(load(CONFIG))[load(CONFIG).names.endpoint("chat", "v1")]
+CANNED = {load(CONFIG).names.endpoint("embedder", "v1"): SIMULATED}
+"""No test here asks the embedder, so none starts its processes."""
 Prepare = Callable[[Twin], object]
 
 
 def replayed(requests: list[Request], prepare: Prepare = lambda _: None, **settings: Any) -> Report:
     """Replay requests on a fresh twin of the dev deployment."""
-    deployment = load(CONFIG)
-    replaced = {
-        deployment.names.endpoint("embedder", "v1"): local.containers(deployment)[
-            deployment.names.endpoint("chat", "v1")
-        ]
-    }
-    with local.start(CONFIG, virtual=True, replaced=replaced, **settings) as twin:
+    with local.start(CONFIG, virtual=True, replaced=CANNED, **settings) as twin:
         prepare(twin)
-        return VirtualReplay(twin, deployment).run(requests)
+        return VirtualReplay(twin, load(CONFIG)).run(requests)
 
 
 def from_trace(rows: int, **options: Any) -> list[Request]:
@@ -112,8 +109,21 @@ def test_the_display_is_told_how_far_things_are() -> None:
     """Whoever watches must see that something happens, and when it is over."""
     seen: list[Progress] = []
     deployment = load(CONFIG)
-    with local.start(CONFIG, virtual=True) as twin:
+    with local.start(CONFIG, virtual=True, replaced=CANNED) as twin:
         VirtualReplay(twin, deployment).run(from_trace(15), show=seen.append)
 
     assert (seen[-1].offered, seen[-1].accepted, seen[-1].ended) == (15, 15, 15)
     assert set(seen[-1].waiting) == {"interactive", "standard", "batch"}
+
+
+def test_an_interrupt_ends_a_replay() -> None:
+    """A replay of a day that cannot be stopped is stopped by closing the lid."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with (
+        local.start(CONFIG, virtual=True, replaced=CANNED) as twin,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        VirtualReplay(twin, load(CONFIG)).run(from_trace(5), check=interrupted)
