@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ASSEMBLIES_KEPT = 8
 SYNTH_SECONDS_MAX = 300
+ATTEMPTS_MAX = 3
 ERROR_SHOWN_MAX = 4000
 
 
@@ -24,7 +25,7 @@ class LocalError(RuntimeError):
     """A deployment that does not come up on this machine, in words for its user."""
 
 
-def synthesize(config: Path | str, *, output: Path | None = None) -> Path:
+def synthesize(config: Path | str) -> Path:
     """Write the cloud assembly of a configuration, or find the one written before.
 
     Assemblies are kept under `build/assemblies`, named after the content of everything that synth
@@ -32,7 +33,6 @@ def synthesize(config: Path | str, *, output: Path | None = None) -> Path:
 
     Args:
         config: The deployment.
-        output: Where to write instead; always written anew.
 
     Returns:
         The assembly's folder.
@@ -41,21 +41,27 @@ def synthesize(config: Path | str, *, output: Path | None = None) -> Path:
         LocalError: Synth failed; the message is what it said.
     """
     config = Path(config).resolve()
-    if output is not None:
-        _synthesize(config, output)
-        return output
-    kept = ROOT / "build" / "assemblies" / _fingerprint(config)
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    folder = ROOT / "build" / "assemblies"
+    folder.mkdir(parents=True, exist_ok=True)
     # One process synthesizes, the others wait for it: tests run side by side.
-    with (kept.parent / "lock").open("w") as lock:
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (kept / "manifest.json").exists():
-            with tempfile.TemporaryDirectory(dir=kept.parent, prefix="new-") as folder:
-                fresh = Path(folder) / "cdk.out"
-                _synthesize(config, fresh)
-                fresh.rename(kept)
-            _forget(kept.parent)
-    return kept
+        for _ in range(ATTEMPTS_MAX):
+            name = _fingerprint(config)
+            if not (folder / name / "manifest.json").exists():
+                _synthesize_into(folder, name, config)
+            # A file that was saved meanwhile may be in the assembly or not.
+            if _fingerprint(config) == name:
+                return folder / name
+            shutil.rmtree(folder / name, ignore_errors=True)
+    raise LocalError(f"the files that make {config} an assembly are changing all the time")
+
+
+def _synthesize_into(folder: Path, name: str, config: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder, prefix="new-") as fresh:
+        _synthesize(config, Path(fresh) / "cdk.out")
+        (Path(fresh) / "cdk.out").rename(folder / name)
+    _forget(folder)
 
 
 def _synthesize(config: Path, output: Path) -> None:
@@ -84,8 +90,9 @@ def _synthesize(config: Path, output: Path) -> None:
 
 def _fingerprint(config: Path) -> str:
     digest = hashlib.sha256(sys.version.encode())
-    for path in [config, *_sources()]:
-        digest.update(f"\0{path.name}\0".encode())
+    digest.update(config.read_bytes())
+    for path in _sources():
+        digest.update(f"\0{os.path.relpath(path, ROOT)}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:24]
 
