@@ -55,4 +55,3 @@ def world(module_world: World) -> Iterator[World]:
     """The module's deployment. A test that leaves anything behind fails, and stops the module."""
     yield module_world
     module_world.reset()
-

@@ -117,9 +117,7 @@ def test_an_input_over_the_models_limit_is_a_413_that_names_it(
     assert "100000" in error["message"]
 
 
-def test_a_body_over_the_gateways_limit_is_a_413_in_our_shape(
-    world: World, client: Tenant
-) -> None:
+def test_a_body_over_the_gateways_limit_is_a_413_in_our_shape(world: World, client: Tenant) -> None:
     """API Gateway refuses it before any of our code runs; clients read one shape only."""
     error = error_of(client.post(job(input="x" * 10_500_000)), 413)
 

@@ -154,8 +154,10 @@ def test_a_time_out_of_any_ledger_write_is_no_second_result(
         "timeout_after",
         function=function,
         service="dynamodb",
-        when=lambda call: call.params.get("TableName") == world.names.ledger
-        and call.operation in {"PutItem", "UpdateItem"},
+        when=lambda call: (
+            call.params.get("TableName") == world.names.ledger
+            and call.operation in {"PutItem", "UpdateItem"}
+        ),
     )
 
     job = client.submit(key=name, **rich(name))

@@ -1,5 +1,6 @@
-"""A deployment that runs for a whole module of tests: each test has tenants of its own, and leaves
-the deployment as idle as it found it.
+"""A deployment that runs for a whole module of tests.
+
+Each test has tenants or keys of its own, and leaves the deployment as idle as it found it.
 """
 
 import json

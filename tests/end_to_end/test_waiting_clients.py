@@ -1,0 +1,223 @@
+"""Clients that wait: they get their result in one request, and never an endless circle."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.end_to_end.world import Script, Tenant, World
+
+HOPS_MAX = 20
+"""What httpx follows by default; the OpenAI client takes httpx as it is."""
+
+
+@pytest.fixture(scope="module")
+def client(module_world: World) -> Tenant:
+    """One tenant for all."""
+    return module_world.tenant()
+
+
+@pytest.fixture
+def slow(world: World) -> Iterator[Script]:
+    """A model that takes eight seconds."""
+    script = Script()
+    world.model("small").answers(script, service_s=8)
+    yield script
+
+
+def job(name: str) -> dict[str, Any]:
+    """A request whose answer names it."""
+    return {"model": "small", "tier": "interactive", "input": {"name": name}}
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("?wait=5", {}),
+        ("", {"Prefer": "wait=5"}),
+        ("", {"Prefer": "respond-async, wait=5"}),
+        ("?wait=5", {"Prefer": "wait=20"}),
+    ],
+    ids=["query", "prefer", "prefer-list", "query-goes-first"],
+)
+def test_a_result_in_time_is_the_answer(
+    world: World, client: Tenant, query: str, headers: dict[str, str]
+) -> None:
+    """A client that waits should not have to ask a second time."""
+    world.model("small").answers(Script(), service_s=2)
+
+    answer = client.post(job("soon"), query=query, **headers)
+
+    assert answer.status_code == 200
+    assert (answer.json()["status"], answer.json()["output"]) == ("completed", {"answer": "soon"})
+
+
+def test_a_wait_that_ends_first_says_where_to_wait_on(
+    world: World, client: Tenant, slow: Script
+) -> None:
+    """An answer at the end of the wait keeps API Gateway's 29 s from cutting the connection."""
+    started_s = world.twin.scheduler.now()
+
+    answer = client.post(job("later"), query="?wait=5")
+
+    assert answer.status_code == 303
+    assert 4.5 <= world.twin.scheduler.now() - started_s <= 7
+    assert answer.headers["Location"].endswith(f"/v1/jobs/{answer.json()['id']}?wait=5")
+    assert answer.json()["status"] == "in_progress"
+
+
+def test_an_ordinary_client_follows_to_the_result(
+    world: World, client: Tenant, slow: Script
+) -> None:
+    """Nobody should need our library in order to wait."""
+    http = client.client()
+    http.follow_redirects = True
+
+    answer = http.post("/v1/jobs", json=job("followed"), headers={"Prefer": "wait=3"})
+
+    assert answer.status_code == 200
+    assert answer.json()["output"] == {"answer": "followed"}
+    assert [hop.status_code for hop in answer.history] == [303] * len(answer.history)
+    assert 2 <= len(answer.history) < HOPS_MAX
+    assert answer.request.method == "GET"
+    assert slow.runs["followed"] == 1
+
+
+def test_the_longest_wait_stays_below_the_gateways_time_limit(world: World, client: Tenant) -> None:
+    """A client that asks for an hour must get a redirect, not a 504."""
+    world.model("small").answers(Script(), service_s=9)
+    for _ in range(20):
+        client.submit(input={"name": "before"})
+    started_s = world.twin.scheduler.now()
+
+    answer = client.post(job("an-hour"), query="?wait=3600")
+
+    assert answer.status_code == 303
+    assert answer.headers["Location"].endswith("?wait=25")
+    assert world.twin.scheduler.now() - started_s < 28
+
+
+def test_the_openai_clients_transport_follows_too(
+    world: World, client: Tenant, slow: Script
+) -> None:
+    """Most of our callers have this client already, with its own redirects and retries."""
+    openai_client = openai.OpenAI(
+        api_key=client.api_key,
+        base_url="https://api.us-east-1.twin/v1",
+        http_client=httpx.Client(transport=client.client()._transport, follow_redirects=True),
+        max_retries=2,
+    )
+
+    view = openai_client.post(
+        "/jobs",
+        cast_to=dict[str, Any],
+        body=job("openai"),
+        options={"headers": {"Prefer": "wait=3", "Idempotency-Key": "openai-1"}},
+    )
+
+    assert view["output"] == {"answer": "openai"}
+    assert slow.runs["openai"] == 1
+
+
+def test_the_openai_client_raises_its_own_errors(world: World, client: Tenant) -> None:
+    """Its users catch `BadRequestError`, and read `param` and `code` from it."""
+    openai_client = openai.OpenAI(
+        api_key=client.api_key,
+        base_url="https://api.us-east-1.twin/v1",
+        http_client=httpx.Client(transport=client.client()._transport),
+        max_retries=2,
+    )
+
+    with pytest.raises(openai.BadRequestError) as wrong:
+        openai_client.post("/jobs", cast_to=dict[str, Any], body={"model": "none", "input": 1})
+    assert (wrong.value.param, wrong.value.code) == ("model", "model_not_found")
+
+    client.submit(key="openai-2")
+    before = len(world.calls.of(function=world.names.function("submit"), operation="GetItem"))
+    with pytest.raises(openai.ConflictError):
+        openai_client.post(
+            "/jobs",
+            cast_to=dict[str, Any],
+            body=job("other"),
+            options={"headers": {"Idempotency-Key": "openai-2"}},
+        )
+    after = len(world.calls.of(function=world.names.function("submit"), operation="GetItem"))
+    assert after - before == 1, "a 409 that cannot change must not be retried"
+
+
+def test_a_reader_waits_too(world: World, client: Tenant, slow: Script) -> None:
+    """Whoever submitted without waiting may wait later."""
+    waiting = client.submit(input={"name": "read"})
+
+    answer = client.client().get(f"/v1/jobs/{waiting}?wait=20")
+
+    assert answer.status_code == 200
+    assert answer.json()["output"] == {"answer": "read"}
+
+
+def test_waiting_ends_when_the_job_is_cancelled(world: World, client: Tenant) -> None:
+    """A wait for a job that will never have a result is over at once."""
+    world.model("small").answers(Script(), service_s=9)
+    unwanted = client.submit(input={"name": "unwanted"})
+    scheduler = world.twin.scheduler
+
+    def wait() -> Any:
+        return client.client().get(f"/v1/jobs/{unwanted}?wait=20")
+
+    task = scheduler.spawn(wait, name="a client that waits")
+    world.run_for(2)
+    assert client.client().post(f"/v1/jobs/{unwanted}/cancel").status_code == 200
+    started_s = scheduler.now()
+    answer = scheduler.call(scheduler.wait, task)
+
+    assert answer.json()["status"] == "cancelled"
+    assert scheduler.now() - started_s < 4
+
+
+def test_with_no_room_to_wait_the_answer_comes_at_once(
+    world: World, client: Tenant, slow: Script
+) -> None:
+    """Waiting clients must never use up the room of submitting ones."""
+    world.fail("throttle", function="submit", service="lambda", times=None)
+    started_s = world.twin.scheduler.now()
+
+    submitted = client.post(job("full"), query="?wait=20")
+    read = client.client().get(f"/v1/jobs/{submitted.json()['id']}?wait=20")
+
+    assert (submitted.status_code, read.status_code) == (202, 202)
+    assert read.headers["Retry-After"]
+    assert world.twin.scheduler.now() - started_s < 3
+
+
+def test_more_waiting_clients_than_room_all_get_an_answer(world: World, client: Tenant) -> None:
+    """With every place taken the next client is told 202 at once, and nobody an error."""
+    world.model("small").answers(Script(), service_s=9)
+    scheduler = world.twin.scheduler
+    room = world.twin.functions.definition(world.region, world.names.function("wait"))
+    places = room.reserved_concurrency
+    assert places is not None
+
+    def ask(number: int) -> Any:
+        return client.post(job(f"crowd-{number}"), query="?wait=3")
+
+    tasks = [scheduler.spawn(ask, number) for number in range(places + 10)]
+    answers = [scheduler.call(scheduler.wait, task) for task in tasks]
+
+    statuses = sorted(answer.status_code for answer in answers)
+    assert set(statuses) <= {202, 303}
+    assert statuses.count(202) >= 10
+    assert statuses.count(303) >= places / 2
+
+
+def test_a_replay_waits_for_the_first_request(world: World, client: Tenant, slow: Script) -> None:
+    """A client that lost its connection repeats the request, and waits for the same job."""
+    first = client.post(job("replayed"), key="wait-replay")
+
+    second = client.post(job("replayed"), key="wait-replay", query="?wait=20")
+
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert second.json()["id"] == first.json()["id"]
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert slow.runs["replayed"] == 1
