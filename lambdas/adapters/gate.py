@@ -52,7 +52,7 @@ class Gate:
         return _state(reply.get("Item", {}))
 
     def reserve(self, model: str, tokens: Collection[str], *, capacity: int) -> bool:
-        """Take slots, all or none. The tokens are new: finding one there, an earlier send took them.
+        """Take slots, all or none. The tokens are new: one that is there, an earlier send took.
 
         Returns:
             Whether `len(tokens)` slots were free within `capacity`.

@@ -4,7 +4,10 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
+
+from botocore.exceptions import BotoCoreError
 
 from lambdas.domain.job import FORMAT, TRANSITIONS, Job, Status, Transition
 
@@ -15,6 +18,12 @@ _ATTRIBUTES = {field.name: field for field in fields(Job)}
 _OPTIONAL = {name for name in _ATTRIBUTES if name not in {"id", "status"}}
 BATCH_GET_MAX = 100
 """Items in one BatchGetItem (DynamoDB API reference)."""
+
+
+class UnreadError(BotoCoreError):
+    """Some of many items could not be read, which is not to say that they do not exist."""
+
+    fmt = "the ledger left items unread"
 
 
 class Claim(Protocol):
@@ -81,7 +90,11 @@ class Ledger:
         return _job(item) if item else None
 
     def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """Read many jobs strongly consistent; those that do not exist are left out."""
+        """Read many jobs strongly consistent; those that do not exist are left out.
+
+        Raises:
+            UnreadError: Not all could be read. To the caller a job that is left out does not exist.
+        """
         wanted = list(dict.fromkeys(job_ids))
         found: dict[str, Job] = {}
         for start in range(0, len(wanted), BATCH_GET_MAX):
@@ -97,6 +110,8 @@ class Ledger:
                 keys = unprocessed.get(self.table, {}).get("Keys", [])
                 if not keys:
                     break
+            else:
+                raise UnreadError
         return found
 
     def create(self, job: Job) -> Job | None:
@@ -241,13 +256,17 @@ class Ledger:
         )
         return [(_id(item), int(item["created_ms"]["N"])) for item in reply["Items"]]
 
-    def live(self, owner: str, model: str, *, pages_max: int = 50) -> Iterator[list[LiveJob]]:
+    def live(
+        self, owner: str, model: str, *, pages_max: int | None = None
+    ) -> Iterator[list[LiveJob]]:
         """Unfinished jobs of a region and model, oldest first, a page at a time.
+
+        All of them unless `pages_max` bounds it, so that what is not among them is not unfinished.
 
         The index follows the table within about a second; read a job before acting on it.
         """
         start: dict[str, Any] = {}
-        for _ in range(pages_max):
+        for _ in count() if pages_max is None else range(pages_max):
             reply = self.client.query(
                 TableName=self.table,
                 IndexName="live",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lambdas.domain.job import FORMAT
+from lambdas.domain.job import ATTEMPT_MAX, FORMAT, is_job_id
 from lambdas.domain.names import Names
 
 if TYPE_CHECKING:
@@ -140,6 +140,9 @@ def _body(body: str) -> tuple[str | None, int]:
         job, attempt = document["job"], document["attempt"]
     except (ValueError, KeyError, TypeError):
         return None, 0
-    if not isinstance(job, str) or not isinstance(attempt, int) or attempt < 1:
+    # What the ledger cannot be asked for must not reach it: its refusal would end the round.
+    if not isinstance(job, str) or not is_job_id(job):
+        return None, 0
+    if type(attempt) is not int or not 1 <= attempt <= ATTEMPT_MAX:
         return None, 0
     return job, attempt

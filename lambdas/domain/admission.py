@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lambdas.domain.capacity import Load, predicted_wait_s
+from lambdas.domain.capacity import CAPACITY_FRESH_S, Load, predicted_wait_s
 from lambdas.domain.errors import ApiError, busy
 from lambdas.domain.policy import Model, Tier
 
@@ -111,6 +111,11 @@ def _too_late(wait_s: float, deadline_s: float) -> ApiError | None:
         code="deadline_unreachable",
         retry_after_s=wait_s - deadline_s,
     )
+
+
+def is_fresh(snapshot: Mapping[str, Any], *, now_ms: int) -> bool:
+    """Whether beat still works: one that does not rings no lost bells either."""
+    return now_ms - int(snapshot.get("at_ms", 0)) <= 1000 * CAPACITY_FRESH_S
 
 
 def bell_needed(model: Model, load: Load) -> bool:

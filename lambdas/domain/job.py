@@ -18,7 +18,10 @@ ENTROPY_BYTES_MIN = 16
 """128 bits: two jobs without idempotency keys never meet."""
 
 
+ATTEMPT_MAX = 999_999_999
+"""Far beyond any job's: a message that names a higher one is malformed."""
 _JOB_ID = re.compile(r"job_[a-z2-7]{26}")
+_ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class Status(StrEnum):
@@ -149,7 +152,8 @@ TRANSITIONS: dict[str, Transition] = {
         sources=_RUNNING,
         target=Status.COMPLETED,
         sets=frozenset({"finished_ms", "output", "output_key"}),
-        removes=_END,
+        # What an earlier attempt failed of is no error of a job that has its result.
+        removes=_END | {"error"},
     ),
     "fail": Transition(
         sources=_RUNNING,
@@ -233,6 +237,6 @@ def parse_inference_id(value: str) -> tuple[str, int]:
         ValueError: The id is not one of ours.
     """
     job, _, attempt = value.rpartition(".")
-    if not job.startswith("job_") or not attempt.isdigit():
+    if not is_job_id(job) or not _ATTEMPT.fullmatch(attempt):
         raise ValueError("an inference id looks like job_<26 characters>.<attempt>")
     return job, int(attempt)

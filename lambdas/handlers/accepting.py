@@ -69,7 +69,9 @@ class Accepting:
         if earlier is not None:
             return _replayed(earlier, submission), True, snapshot
         model = self.policy.models[job.model]
-        if admission.bell_needed(model, admission.load_of(snapshot, job.model)):
+        load = admission.load_of(snapshot, job.model)
+        fresh = admission.is_fresh(snapshot, now_ms=job.created_ms)
+        if not fresh or admission.bell_needed(model, load):
             self.functions.ring(model=job.model, tier=job.tier, jobs=1)
         logger.info("accepted", job_id=job.id, tenant=job.tenant, model=job.model, tier=job.tier)
         return job, False, snapshot

@@ -103,6 +103,9 @@ class Completer:
         key, body = None, notification.body
         if body is None:
             job = self.endings.ledger.get(notification.job)
+            if job is not None and (job.status.terminal or job.erased):
+                self._over(job, notification)
+                return
             if job is None or job.version is None or job.attempt != notification.attempt:
                 logger.info("late result dropped", job_id=notification.job)
                 return
@@ -128,11 +131,19 @@ class Completer:
             status=outcome.job.status if outcome.job else "unknown",
         )
 
+    def _over(self, job: Job, notification: Notification) -> None:
+        """The job ended before: its result may be gone, so it is not looked for."""
+        self.endings.repeated(job, attempt=notification.attempt)
+        if job.erased:
+            self._erase(job, notification.attempt)
+        logger.info("late result dropped", job_id=job.id, attempt=notification.attempt)
+
     def _erase(self, job: Job, attempt: int) -> None:
         """The client erased the job while the model still worked on it."""
-        if job.version is not None:
-            key = output_key(job.model, job.version, job.id, attempt)
-            self.payloads.erase_results([key], region=self.region)
+        model = self.endings.policy.models.get(job.model)
+        versions = {job.version, *(model.versions if model else ())} - {None}
+        keys = {output_key(job.model, str(version), job.id, attempt) for version in versions}
+        self.payloads.erase_results(keys, region=self.region)
 
     def _key(self, notification: Notification) -> str | None:
         job = self.endings.ledger.get(notification.job)

@@ -121,14 +121,21 @@ class Dispatcher:
         number = min(free, RECEIVE_MAX, bell.jobs if lone and bell.jobs else RECEIVE_MAX)
         run = uuid.uuid4().hex[:12]
         tokens = [f"{at_ms}.{run}.{index}" for index in range(number)]
-        if not self.gate.reserve(model.name, tokens, capacity=usable):
-            return True, nothing
         pulls = (
             [dispatch.Pull(bell.tier, number)]
             if lone and bell.tier is not None
             else dispatch.plan(number, self.policy.tiers, state.credits)
         )
-        result = self._start_all(model, pulls, tokens, lone=lone)
+        result = Round()
+        try:
+            if not self.gate.reserve(model.name, tokens, capacity=usable):
+                return True, nothing
+            self._start_all(model, pulls, tokens, result, lone=lone)
+        except AWS_ERRORS as error:
+            # The word stands, so the next free slot rings; else beat does.
+            logger.warning("round cut short", model=model.name, reason=reason(error))
+            self.gate.release(model.name, set(tokens) - result.kept)
+            return False, result.started
         if not lone:
             self.gate.owe(
                 model.name,
@@ -161,9 +168,14 @@ class Dispatcher:
         return self.gate.want(model.name, capacity=usable, now_ms=now_ms())
 
     def _start_all(
-        self, model: Model, pulls: list[dispatch.Pull], tokens: list[str], *, lone: bool
-    ) -> Round:
-        result = Round()
+        self,
+        model: Model,
+        pulls: list[dispatch.Pull],
+        tokens: list[str],
+        result: Round,
+        *,
+        lone: bool,
+    ) -> None:
         unused = list(tokens)
         for pull in pulls:
             at_most = min(pull.at_most, len(unused))
@@ -176,25 +188,38 @@ class Dispatcher:
             if len(tickets) < at_most:
                 result.empty.add(pull.tier)
             for ticket in tickets:
-                job = self._start(model, ticket, unused[-1], result)
-                if job is not None and job.slot == unused[-1]:
-                    result.kept.add(unused.pop())
+                try:
+                    self._start(model, ticket, unused[-1], result)
+                except AWS_ERRORS as error:
+                    # One job that cannot be started now must not hold up the others.
+                    logger.warning("not started", job_id=ticket.job, reason=reason(error))
+                    self._later(model, ticket)
+                if unused[-1] in result.kept:
+                    unused.pop()
             self._delete(model, result)
-        return result
 
     def _delete(self, model: Model, result: Round) -> None:
         for tier in {ticket.tier for ticket in result.done}:
             self.queues.delete(model.name, tier, [t for t in result.done if t.tier == tier])
         result.done.clear()
 
-    def _start(self, model: Model, ticket: Ticket, slot: str, result: Round) -> Job | None:
-        """Start one attempt and hand it over; the job, if it holds a slot now."""
+    def _later(self, model: Model, ticket: Ticket) -> None:
+        """Have a message delivered again soon; if that fails, it is after its two minutes."""
+        try:
+            self.queues.put_back(model.name, ticket, after_s=EARLY_RETRY_S)
+        except AWS_ERRORS as error:
+            logger.info("message not put back", job_id=ticket.job, reason=reason(error))
+
+    def _start(self, model: Model, ticket: Ticket, slot: str, result: Round) -> None:
+        """Start one attempt and hand it over."""
         if ticket.job is None:
             logger.warning("malformed message dropped", message_id=ticket.message)
             result.done.append(ticket)
-            return None
+            return
         at_ms = now_ms()
         claim = Attempt(ticket.job, self.region, ticket.attempt)
+        # Without an answer the job may hold the slot: then sweep gives it back, if nobody does.
+        result.kept.add(slot)
         outcome = self.ledger.apply(
             claim,
             "start",
@@ -205,10 +230,13 @@ class Dispatcher:
             slot=slot,
             message=ticket.message,
         )
-        if not outcome.won or outcome.job is None:
-            self._refused(model, ticket, outcome, at_ms, result)
-            return None
         job = outcome.job
+        if not outcome.won or job is None:
+            result.kept.discard(slot)
+            self._refused(model, ticket, outcome, at_ms, result)
+            return
+        if job.slot != slot:
+            result.kept.discard(slot)
         try:
             self._invoke(model, job)
         except AWS_ERRORS as error:
@@ -219,11 +247,10 @@ class Dispatcher:
                 attempt=job.attempt,
                 reason=reason(error),
             )
-            self.queues.put_back(model.name, ticket, after_s=EARLY_RETRY_S)
-            return job
+            self._later(model, ticket)
+            return
         result.started[ticket.tier] += 1
         result.done.append(ticket)
-        return job
 
     def _invoke(self, model: Model, job: Job) -> None:
         body, location = None, None

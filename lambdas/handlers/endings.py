@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
-from lambdas.adapters.ledger import Claim, Ledger, Outcome
+from lambdas.adapters.ledger import Attempt, Claim, Ledger, Outcome
 from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.queues import Queues
 from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX
@@ -68,11 +68,11 @@ class Endings:
         The message of the next attempt is sent before the ledger knows of it, so that a queued
         job always has a message; one that is early waits until the ledger has caught up.
         """
-        model = self.policy.models[job.model]
+        model = self.policy.models.get(job.model)
         error = {"code": code, "message": message[:MESSAGE_CHARACTERS_MAX]}
         if job.status is not Status.IN_PROGRESS:
             outcome = Outcome(won=False, job=job)
-        elif job.attempt >= model.attempts_max:
+        elif model is None or job.attempt >= model.attempts_max:
             outcome = self.ledger.apply(job, "fail", now_ms=now_ms, finished_ms=now_ms, error=error)
         else:
             self.queues.send(
@@ -110,6 +110,10 @@ class Endings:
         if outcome.job is not None and outcome.job.status is Status.CANCELLED:
             self.outbox.announce(outcome.job)
         return outcome
+
+    def repeated(self, job: Job, *, attempt: int) -> None:
+        """Do again what follows an end that was committed before."""
+        self._ended(Attempt(job.id, job.owner, attempt), Outcome(won=False, job=job))
 
     def settle(self) -> None:
         """Give the freed slots back, a write per model, and ring for those who want them."""

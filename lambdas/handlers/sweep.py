@@ -6,10 +6,11 @@ all for a while, and nothing is lost.
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
 from lambdas.adapters.directory import Directory
 from lambdas.adapters.endpoints import output_key
@@ -28,21 +29,26 @@ DEAD_LETTERS_MAX = 100
 """Dead letters worked off for one queue in one run."""
 RETENTION_DAYS_BACK = 8
 """Days before the retention limit that are looked at: the longest life of a job, and one."""
-RETENTION_JOBS_MAX = 500
-"""Jobs forgotten for one tenant and day in one run."""
+RETENTION_PAGE = 500
+"""Jobs of one tenant and day that are listed at once."""
 RETENTION_EVERY_MIN = 60
 TIME_LEFT_MS_MIN = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """One region's repairs."""
+    """One region's repairs.
+
+    Attributes:
+        overdue: Tenants some of whose jobs are still to be forgotten; a hint, made anew every hour.
+    """
 
     region: str
     policy: Policy
     endings: Endings
     payloads: Payloads
     directory: Directory
+    overdue: set[str] = field(default_factory=set)
 
     def once(self, *, time_left_ms: Any) -> dict[str, int]:
         """Repair everything once, as far as the time reaches.
@@ -52,11 +58,21 @@ class Sweep:
         """
         counts = {"leases": 0, "deadlines": 0, "slots": 0, "dead_letters": 0, "forgotten": 0}
         at_ms = now_ms()
-        for model in self.policy.models.values():
-            self._model(model, counts, at_ms, time_left_ms)
-            self.endings.settle()
-        if (at_ms // 60_000) % RETENTION_EVERY_MIN == 0:
-            counts["forgotten"] = self._forget(at_ms, time_left_ms)
+        models, minute = list(self.policy.models.values()), at_ms // 60_000
+        # Another one is first every minute: a long backlog keeps no model from its repairs.
+        first = minute % max(1, len(models))
+        for model in models[first:] + models[:first]:
+            try:
+                self._model(model, counts, at_ms, time_left_ms)
+                self.endings.settle()
+            except AWS_ERRORS as error:
+                logger.error("model not swept", model=model.name, reason=reason(error))
+        if minute % RETENTION_EVERY_MIN == 0:
+            self.overdue.update(self._own_tenants())
+        for tenant in sorted(self.overdue):
+            if not self._forget(tenant, counts, at_ms, time_left_ms):
+                break
+            self.overdue.discard(tenant)
         return counts
 
     def _model(
@@ -68,6 +84,8 @@ class Sweep:
     ) -> None:
         # The gate is read first: a slot that is reserved later is younger than any judged here.
         used = self.endings.gate.state(model.name).used
+        for tier in self.policy.tiers:
+            counts["dead_letters"] += self._dead_letters(model.name, tier.name)
         held: set[str] = set()
         for page in self.endings.ledger.live(self.region, model.name):
             if time_left_ms() < TIME_LEFT_MS_MIN:
@@ -76,14 +94,15 @@ class Sweep:
             for job in self.endings.ledger.get_many(live.id for live in page).values():
                 if job.slot:
                     held.add(job.slot)
-                self._job(model, job, counts, now_ms)
+                try:
+                    self._job(model, job, counts, now_ms)
+                except AWS_ERRORS as error:
+                    logger.error("job not repaired", job_id=job.id, reason=reason(error))
         stale = {slot for slot in used - held if now_ms - _reserved_ms(slot) > DISPATCH_MS_MAX}
         if stale:
             logger.warning("slots repaired", model=model.name, slots=len(stale))
             self.endings.gate.release(model.name, stale)
             counts["slots"] += len(stale)
-        for tier in self.policy.tiers:
-            counts["dead_letters"] += self._dead_letters(model.name, tier.name)
 
     def _job(self, model: Model, job: Job, counts: dict[str, int], now_ms: int) -> None:
         if job.owner != self.region:
@@ -139,26 +158,37 @@ class Sweep:
             queues.delete(model, tier, tickets, dead=True)
         return sent
 
-    def _forget(self, now_ms: int, time_left_ms: Any) -> int:
-        """Delete finished jobs whose retention is over; regions share the tenants by hash."""
-        regions, forgotten = self.policy.regions, 0
+    def _own_tenants(self) -> list[str]:
+        """Whose jobs this region forgets; regions share the tenants by hash."""
+        regions = self.policy.regions
+        return [
+            tenant
+            for tenant in self.directory.tenants()
+            if regions[zlib.crc32(tenant.encode()) % len(regions)] == self.region
+        ]
+
+    def _forget(self, tenant: str, counts: dict[str, int], now_ms: int, time_left_ms: Any) -> bool:
+        """Delete a tenant's finished jobs whose retention is over; False if the time was short."""
         limit_ms = now_ms - 1000 * self.policy.retention_s
         newest = datetime.fromtimestamp(limit_ms / 1000, UTC)
-        for tenant in self.directory.tenants():
-            if regions[zlib.crc32(tenant.encode()) % len(regions)] != self.region:
-                continue
-            for back in range(RETENTION_DAYS_BACK):
-                if time_left_ms() < TIME_LEFT_MS_MIN:
-                    return forgotten
-                day = (newest - timedelta(days=back)).date().isoformat()
+        # The oldest first: after some days nobody looks at a day any more.
+        for back in reversed(range(RETENTION_DAYS_BACK)):
+            day = (newest - timedelta(days=back)).date().isoformat()
+            after: tuple[int, str] | None = None
+            more = True
+            while more:
                 listed = self.endings.ledger.jobs_of(
-                    tenant, day, limit=RETENTION_JOBS_MAX, before_ms=limit_ms
+                    tenant, day, limit=RETENTION_PAGE, before_ms=limit_ms, after=after
                 )
                 for job in self.endings.ledger.get_many(job_id for job_id, _ in listed).values():
+                    if time_left_ms() < TIME_LEFT_MS_MIN:
+                        return False
                     if job.finished_ms is not None and job.finished_ms < limit_ms:
                         self.endings.ledger.forget(job.id)
-                        forgotten += 1
-        return forgotten
+                        counts["forgotten"] += 1
+                more = len(listed) == RETENTION_PAGE
+                after = (listed[-1][1], listed[-1][0]) if listed else None
+        return True
 
 
 def create(execution: Execution) -> Handler:
