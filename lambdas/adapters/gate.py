@@ -173,23 +173,28 @@ class Gate:
             },
         )
 
-    def count_submission(self, tenant: str, *, now_s: float, limit_per_s: float) -> int | None:
-        """Count one submission of a tenant in this region.
+    def count_submissions(self, tenant: str, number: int, *, window: int, limit: int) -> int | None:
+        """Count submissions of a tenant in this region, all or none.
+
+        Args:
+            tenant: Whose.
+            number: How many.
+            window: Number of the current window, of `RATE_WINDOW_S` seconds.
+            limit: How many the tenant may make in a window.
 
         Returns:
-            Submissions in the current window, or None when the rate is used up.
+            Submissions counted in the window, or None when the limit does not leave so many.
         """
-        window = int(now_s // RATE_WINDOW_S)
         try:
             reply = self.client.update_item(
                 TableName=self.table,
                 Key={"pk": {"S": f"rate#{tenant}#{window}"}},
-                UpdateExpression="ADD submissions :one SET expires_s = :expires",
-                ConditionExpression="attribute_not_exists(submissions) OR submissions < :limit",
+                UpdateExpression="ADD submissions :number SET expires_s = :expires",
+                ConditionExpression="attribute_not_exists(submissions) OR submissions <= :room",
                 ExpressionAttributeValues={
-                    ":one": {"N": "1"},
-                    ":limit": {"N": str(max(1, int(limit_per_s * RATE_WINDOW_S)))},
-                    ":expires": {"N": str(int(now_s) + 10 * RATE_WINDOW_S)},
+                    ":number": {"N": str(number)},
+                    ":room": {"N": str(limit - number)},
+                    ":expires": {"N": str((window + 10) * RATE_WINDOW_S)},
                 },
                 ReturnValues="UPDATED_NEW",
             )

@@ -6,7 +6,7 @@ any two steps leaves either nothing that counts or a job that will run.
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lambdas.adapters.clock import now_ms, now_s
@@ -19,6 +19,7 @@ from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import Queues
 from lambdas.domain import admission, payloads
 from lambdas.domain.admission import Caller
+from lambdas.domain.allowance import Allowance
 from lambdas.domain.errors import busy, conflict, invalid
 from lambdas.domain.job import ENTROPY_BYTES_MIN, Job, Status, job_id
 from lambdas.domain.policy import Policy
@@ -38,6 +39,7 @@ class Accepting:
     payloads: Payloads
     directory: Directory
     functions: Functions
+    allowance: Allowance = field(default_factory=Allowance)
 
     def accept(self, request: Request) -> tuple[Job, bool, dict[str, Any] | None]:
         """Take a job, or find the one that the same request made before.
@@ -89,10 +91,14 @@ class Accepting:
 
     def _room(self, caller: Caller, submission: Submission) -> dict[str, Any]:
         at_s = now_s()
-        counted = self.gate.count_submission(
-            caller.tenant, now_s=at_s, limit_per_s=caller.rate_per_s
-        )
-        if counted is None:
+        window = int(at_s // RATE_WINDOW_S)
+        limit = max(1, int(caller.rate_per_s * RATE_WINDOW_S))
+
+        def count(number: int) -> bool:
+            counted = self.gate.count_submissions(caller.tenant, number, window=window, limit=limit)
+            return counted is not None
+
+        if not self.allowance.take(caller.tenant, window=window, limit=limit, count=count):
             raise busy(
                 f"You may submit {caller.rate_per_s:g} jobs a second.",
                 code="rate_limit",

@@ -6,7 +6,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from lambdas.adapters.gate import RATE_WINDOW_S, Gate
+from lambdas.adapters.gate import Gate
 
 
 @pytest.fixture
@@ -77,7 +77,13 @@ def test_models_do_not_share_slots_and_credits_add_up(gate: Gate) -> None:
 
 def test_a_rate_is_counted_by_window_and_tenant(gate: Gate) -> None:
     """One tenant's loop must not use up another's rate, nor its own next minute."""
-    allowed = [gate.count_submission("acme", now_s=1000.0, limit_per_s=0.3) for _ in range(5)]
+    allowed = [gate.count_submissions("acme", 1, window=100, limit=3) for _ in range(5)]
     assert allowed == [1, 2, 3, None, None]
-    assert gate.count_submission("other", now_s=1000.0, limit_per_s=0.3) == 1
-    assert gate.count_submission("acme", now_s=1000.0 + RATE_WINDOW_S, limit_per_s=0.3) == 1
+    assert gate.count_submissions("other", 1, window=100, limit=3) == 1
+    assert gate.count_submissions("acme", 1, window=101, limit=3) == 1
+
+
+def test_submissions_that_are_counted_together_pass_together(gate: Gate) -> None:
+    """A tenant with a high rate is counted several at a time, and held to its limit."""
+    counted = [gate.count_submissions("acme", 5, window=100, limit=12) for _ in range(3)]
+    assert counted == [5, 10, None]

@@ -235,7 +235,7 @@ class Region:
         tenant: str | None = "acme",
         models: str = "*",
         tiers: str = "*",
-        rate: float = 50,
+        rate: float = 9,
         in_flight: int = 100,
     ) -> Reply:
         """Ask the API; `route` is method and resource, like `GET /v1/jobs/{id}`."""
