@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Ledger, UnreadError
 from lambdas.handlers.sweep import Sweep
 from tests.end_to_end.world import Script, Tenant, World
@@ -69,22 +70,17 @@ def test_a_job_that_cannot_be_started_holds_up_no_other(world: World, client: Te
     assert len(world.slots()) <= 1, "only the slot that the refused job may hold is kept"
 
 
-def test_slots_whose_reservation_was_not_answered_are_not_lost(
-    world: World, client: Tenant
-) -> None:
-    """The SDK asks again, and finds the tokens that its first request left."""
-    fault = world.fail(
-        "timeout_after",
-        function="dispatch",
-        operation="UpdateItem",
-        when=lambda call: "ADD used" in str(call.params.get("UpdateExpression")),
-    )
-    job = client.submit()
+def test_slots_whose_reservation_was_not_answered_are_not_lost(world: World) -> None:
+    """The SDK asks again, and finds the tokens of its first request where they fill the gate."""
+    gate = Gate(world.aws("dynamodb"), world.names.gate)
+    tokens = {"1.run.0", "1.run.1"}
+    fault = world.fail("timeout_after", operation="UpdateItem")
 
-    world.assert_rest(SOON_S)
+    assert gate.reserve("elsewhere", tokens, capacity=2)
 
     assert fault.hits == 1
-    assert client.view(job)["status"] == "completed"
+    assert gate.state("elsewhere").used == tokens
+    assert not gate.reserve("elsewhere", {"2.run.0"}, capacity=2)
 
 
 @pytest.mark.parametrize("operation", ["ReceiveMessage", "DeleteMessageBatch"])
