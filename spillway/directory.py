@@ -52,14 +52,12 @@ class Directory:
         self._table.put_item(Item=item)
         return key
 
-    def keys(self, tenant: str | None = None) -> list[dict[str, Any]]:
-        """All keys, or one tenant's, oldest first; `id` is their hash."""
-        found = self._scan("key#")
-        keys = [{**item, "id": item["pk"].removeprefix("key#")} for item in found]
-        mine = [key for key in keys if tenant in (None, key["tenant"])]
-        return sorted(mine, key=lambda key: key["created_ms"])
+    def list_keys(self) -> list[dict[str, Any]]:
+        """All keys, oldest first; `id` is their hash."""
+        keys = ({**item, "id": item["pk"].removeprefix("key#")} for item in self._scan("key#"))
+        return sorted(keys, key=lambda key: key["created_ms"])
 
-    def tenants(self) -> list[dict[str, Any]]:
+    def list_tenants(self) -> list[dict[str, Any]]:
         """All tenants."""
         return sorted(self._scan("tenant#"), key=lambda item: item["pk"])
 

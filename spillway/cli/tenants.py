@@ -21,6 +21,7 @@ from lambdas.domain.keys import key_hash, key_id
 from spillway.cli.terminal import Code, CommandError, Json, answer, table, usage
 from spillway.directory import Directory, add_tenant
 
+KEY_ID_LENGTH = 12
 CACHED_S_MAX = 60
 """How long an authorizer may remember an answer."""
 
@@ -100,8 +101,8 @@ def list_tenants(
 ) -> None:
     """List tenants, their limits and the ids of their keys."""
     with _directory(load(config), endpoint_url) as directory:
-        keys = directory.keys()
-        tenants = [_tenant_document(item, keys) for item in directory.tenants()]
+        keys = directory.list_keys()
+        tenants = [_tenant_document(item, keys) for item in directory.list_tenants()]
 
     def render(console: Console) -> None:
         rows = [
@@ -144,39 +145,45 @@ def disable(
 
 @app.command("revoke")
 def revoke(
-    tenant: Tenant,
     key: Annotated[
-        str, typer.Argument(help="The key's id or name from `tenant list`, or - to read the key.")
+        str,
+        typer.Argument(
+            metavar="KEY_ID", help="The key's id from `tenant list`, or - to read the key itself."
+        ),
     ],
     *,
     config: Config = CONFIG,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Make one of a tenant's keys worthless (401), for good."""
+    """Make a key worthless (401), for good."""
     sought = key_hash(sys.stdin.read().strip()) if key == "-" else key
     with _directory(load(config), endpoint_url) as directory:
-        found = _find_key(directory, tenant, sought)
+        found = _find_key(directory, sought)
         directory.revoke(found["id"])
-    shown = key_id(found["id"])
-    document = {"tenant": tenant, "key_id": shown, "effective_within_s": CACHED_S_MAX}
-    text = f"key {shown} of {tenant} is revoked, everywhere within {CACHED_S_MAX} s"
+    document = {
+        "tenant": found["tenant"],
+        "key_id": key_id(found["id"]),
+        "name": found["name"],
+        "effective_within_s": CACHED_S_MAX,
+    }
+    text = (
+        f"key {document['key_id']} ({found['name']}) of {found['tenant']} is revoked, "
+        f"everywhere within {CACHED_S_MAX} s"
+    )
     answer(document, as_json=as_json, render=lambda console: console.print(text))
 
 
-def _find_key(directory: Directory, tenant: str, sought: str) -> dict[str, Any]:
-    if not sought:
-        raise usage("which key? Give its id or name, or - and the key on standard input")
-    keys = directory.keys(tenant)
-    found = [key for key in keys if key["id"].startswith(sought)]
-    found = found or [key for key in keys if key["name"] == sought and "revoked_ms" not in key]
-    if len(found) == 1:
-        return found[0]
-    if not keys and directory.tenant(tenant) is None:
-        raise _unknown_tenant(tenant)
-    which = ", ".join(_key_line(key) for key in (found or keys)) or "none"
-    many = "several such keys" if found else "no such key"
-    raise CommandError(f"{tenant} has {many}; keys: {which}", code="key_not_found")
+def _find_key(directory: Directory, sought: str) -> dict[str, Any]:
+    """The one key with that id, which may be given in full or as its shown beginning."""
+    if len(sought) < KEY_ID_LENGTH:
+        raise usage(f"a key's id has {KEY_ID_LENGTH} digits; `spillway tenant list` shows them")
+    found = [key for key in directory.list_keys() if key["id"].startswith(sought)]
+    if len(found) != 1:
+        raise CommandError(
+            "there is no such key; `spillway tenant list` shows their ids", code="key_not_found"
+        )
+    return found[0]
 
 
 def _unknown_tenant(tenant: str) -> CommandError:
@@ -218,7 +225,8 @@ def _directory(deployment: Deployment, endpoint_url: str | None) -> Iterator[Dir
     """The deployment's directory; what AWS refuses becomes a sentence."""
     import boto3  # noqa: PLC0415 a third of a second that other commands need not wait
 
-    resource = boto3.resource(
+    # Not boto3's own default session, which remembers the credentials that it saw first.
+    resource = boto3.Session().resource(
         "dynamodb", region_name=deployment.primary_region, endpoint_url=endpoint_url or None
     )
     try:

@@ -73,7 +73,7 @@ def test_the_commands_of_operators_work_on_the_local_service(service: dict[str, 
 
     job = run(mine, "submit", "embedder", "--text", "hello", "--tier", "batch")
     others = CliRunner().invoke(app, ["status", job["id"]], env=service["environment"])
-    run(service, "tenant", "revoke", "acme", added["key_id"], "--config", CONFIG)
+    run(service, "tenant", "revoke", added["key_id"], "--config", CONFIG)
     tenants = run(service, "tenant", "list", "--config", CONFIG)["tenants"]
 
     assert others.exit_code == 1
@@ -84,7 +84,7 @@ def test_the_commands_of_operators_work_on_the_local_service(service: dict[str, 
 def test_every_region_answers_on_its_own_address(service: dict[str, Any]) -> None:
     """Three regions that are one would hide every mistake between regions."""
     for region, url in service["urls"].items():
-        job = run(service, "submit", "chat", "[]", "--wait", "20", "--url", url)
+        job = run(service, "submit", "embedder", "--text", region, "--wait", "20", "--url", url)
         assert job["region"] == region
 
 

@@ -66,7 +66,7 @@ def test_the_key_is_printed_once_and_never_again(directory: Any) -> None:
     """Terminals are recorded, shared and logged."""
     added = run("add", "acme")
     key = added.stdout.splitlines()[-1]
-    later = [run("list"), run("list", "--json"), run("disable", "acme"), run("revoke", "acme", "x")]
+    later = [run("list"), run("list", "--json"), run("disable", "acme"), run("revoke", "x")]
 
     assert added.stdout.count(key) == 1
     assert all(key not in result.output for result in later)
@@ -122,49 +122,38 @@ def test_a_disabled_tenant_can_be_let_in_again(directory: Any) -> None:
     assert tenants()["acme"]["disabled"] is False
 
 
-@pytest.mark.parametrize("by", ["id", "name", "key"])
-def test_a_key_is_revoked_by_id_by_name_or_by_itself(directory: Any, by: str) -> None:
-    """A key found in a public place must be worthless a minute later."""
+@pytest.mark.parametrize("by_itself", [False, True])
+def test_a_key_is_revoked_by_its_id_or_by_itself(directory: Any, by_itself: bool) -> None:
+    """A key found in a public place must be worthless a minute later, whosever it is."""
     leaked = document("add", "acme", "--key-name", "laptop")
     document("add", "acme", "--key-name", "server")
-    word = {"id": leaked["key_id"], "name": "laptop", "key": "-"}[by]
+    word = "-" if by_itself else leaked["key_id"]
 
-    result = run("revoke", "acme", word, given=leaked["key"] + "\n")
+    result = run("revoke", word, given=leaked["key"] + "\n")
 
     assert result.exit_code == 0
+    assert "laptop" in result.stdout
     revoked = {key["name"]: key["revoked_ms"] is not None for key in tenants()["acme"]["keys"]}
     assert revoked == {"laptop": True, "server": False}
 
 
-def test_another_tenants_key_is_not_revoked(directory: Any) -> None:
-    """A slip of the tenant's name must not shut out the wrong one."""
-    theirs = document("add", "other")
+@pytest.mark.parametrize(("word", "exit_code"), [("0" * 12, 1), ("-", 1), ("ab", 2), ("", 2)])
+def test_a_key_is_never_guessed(directory: Any, word: str, exit_code: int) -> None:
+    """Half an id could be somebody else's key."""
     document("add", "acme")
 
-    result = run("revoke", "acme", theirs["key_id"])
+    result = run("revoke", word, given="sk-spillway-nobodys\n")
 
-    assert result.exit_code == 1
-    assert "no such key" in result.stderr
-    assert tenants()["other"]["keys"][0]["revoked_ms"] is None
-
-
-def test_an_ambiguous_key_is_not_guessed(directory: Any) -> None:
-    """Two keys of one name: revoking either could be wrong."""
-    document("add", "acme")
-    document("add", "acme")
-
-    result = run("revoke", "acme", "default", "--json")
-
-    assert result.exit_code == 1
-    assert "several such keys" in json.loads(result.stdout)["error"]["message"]
+    assert result.exit_code == exit_code
+    assert tenants()["acme"]["keys"][0]["revoked_ms"] is None
 
 
 @pytest.mark.parametrize(
     ("words", "exit_code", "message"),
     [
         (("disable", "nobody"), 1, "there is no tenant nobody"),
-        (("revoke", "nobody", "default"), 1, "there is no tenant nobody"),
-        (("revoke", "nobody", ""), 2, "which key?"),
+        (("revoke", "0123456789ab"), 1, "there is no such key"),
+        (("revoke", "0123"), 2, "has 12 digits"),
         (("add", "Acme & Co"), 2, "a tenant's id is made of"),
         (("add", "acme", "--model", "gpt"), 2, "there is no model gpt; there is embedder, chat"),
         (("add", "acme", "--tier", "urgent"), 2, "there is no tier urgent"),
