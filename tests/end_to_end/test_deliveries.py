@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spillway.twin.containers import Answer
-from tests.end_to_end.world import RECOVERY_S, Script, Tenant, World
+from tests.end_to_end.world import RECOVERY_S, Script, Tenant, World, noise
 
 LEASE_S = 130.0
 """Request TTL 60 s, invocation 10 s, margin 60 s."""
@@ -374,10 +374,10 @@ def test_a_job_cancelled_while_it_runs_stays_cancelled(
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
 def test_an_erased_job_never_shows_its_result(world: World, client: Tenant, large: bool) -> None:
     """Whoever erases a prompt has a right to it, also when the model is at work on it."""
-    answer = {"secret": "x" * (200_000 if large else 10)}
+    answer = {"secret": noise(200_000 if large else 10)}
     world.model("small").answers(Script({"private": [answer]}), service_s=9)
-    noise = {"noise": "".join(chr(33 + n * n % 91) for n in range(50_000 if large else 10))}
-    running = client.submit(key=f"erased-{large}", input={"name": "private", **noise})
+    text = noise(50_000 if large else 10)
+    running = client.submit(key=f"erased-{large}", input={"name": "private", "noise": text})
     world.until(lambda: client.view(running)["status"] == "in_progress")
 
     erased = client.client().delete(f"/v1/jobs/{running}")

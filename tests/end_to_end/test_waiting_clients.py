@@ -1,6 +1,5 @@
 """Clients that wait: they get their result in one request, and never an endless circle."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -19,12 +18,17 @@ def client(module_world: World) -> Tenant:
     return module_world.tenant()
 
 
+def signed_out(client: Tenant) -> Any:
+    """What carries the OpenAI client's requests: it adds the key and follows redirects itself."""
+    return httpx.Client(transport=client.client()._transport, follow_redirects=True)
+
+
 @pytest.fixture
-def slow(world: World) -> Iterator[Script]:
+def slow(world: World) -> Script:
     """A model that takes eight seconds."""
     script = Script()
     world.model("small").answers(script, service_s=8)
-    yield script
+    return script
 
 
 def job(name: str) -> dict[str, Any]:
@@ -106,7 +110,7 @@ def test_the_openai_clients_transport_follows_too(
     openai_client = openai.OpenAI(
         api_key=client.api_key,
         base_url="https://api.us-east-1.twin/v1",
-        http_client=httpx.Client(transport=client.client()._transport, follow_redirects=True),
+        http_client=signed_out(client),
         max_retries=2,
     )
 
@@ -126,7 +130,7 @@ def test_the_openai_client_raises_its_own_errors(world: World, client: Tenant) -
     openai_client = openai.OpenAI(
         api_key=client.api_key,
         base_url="https://api.us-east-1.twin/v1",
-        http_client=httpx.Client(transport=client.client()._transport),
+        http_client=signed_out(client),
         max_retries=2,
     )
 
