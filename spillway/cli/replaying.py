@@ -70,8 +70,8 @@ def summary(report: Report) -> Table:
     ]
     totals = (document["accepted"], document["completed"], document["lost"])
     rows.append(("together", *totals, *[""] * 5))
-    columns = ("tier", "accepted", "completed", "lost", "wait p50", "p95", "p99", "target")
-    return table(None, (*columns, "in time"), rows, numbers=len(columns))
+    columns = ("tier", "accepted", "completed", "lost", "p50", "p95", "p99", "target", "in time")
+    return table("waits in seconds", columns, rows, numbers=len(columns) - 1)
 
 
 def sentence(report: Report) -> str:
@@ -88,4 +88,4 @@ def sentence(report: Report) -> str:
 
 
 def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} s"
+    return "-" if value is None else f"{value:.1f}"

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
@@ -97,7 +98,13 @@ def table(
     title: str | None, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: int = 0
 ) -> Table:
     """A table whose last `numbers` columns are aligned as numbers."""
-    result = Table(title=title, title_justify="left")
+    result = Table(
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for index, column in enumerate(columns):
         aligned = index >= len(columns) - numbers
         result.add_column(column, justify="right" if aligned else "left", no_wrap=index == 0)
