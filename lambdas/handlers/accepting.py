@@ -9,6 +9,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
+from lambdas.adapters.aws import AWS_ERRORS
 from lambdas.adapters.clock import now_ms, now_s
 from lambdas.adapters.directory import Directory
 from lambdas.adapters.functions import Functions
@@ -16,7 +17,7 @@ from lambdas.adapters.gate import RATE_WINDOW_S, Gate
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
-from lambdas.adapters.queues import Queues
+from lambdas.adapters.queues import RECEIVE_MAX, Queues
 from lambdas.domain import admission, payloads
 from lambdas.domain.admission import Caller
 from lambdas.domain.allowance import Allowance
@@ -40,6 +41,7 @@ class Accepting:
     directory: Directory
     functions: Functions
     allowance: Allowance = field(default_factory=Allowance)
+    rung_ms: dict[str, int] = field(default_factory=dict)
 
     def accept(self, request: Request) -> tuple[Job, bool, dict[str, Any] | None]:
         """Take a job, or find the one that the same request made before.
@@ -70,13 +72,35 @@ class Accepting:
         earlier = self.ledger.create(job)
         if earlier is not None:
             return _replayed(earlier, submission), True, snapshot
-        model = self.policy.models[job.model]
-        load = admission.load_of(snapshot, job.model)
-        fresh = admission.is_fresh(snapshot, now_ms=job.created_ms)
-        if not fresh or admission.bell_needed(model, load):
-            self.functions.ring(model=job.model, tier=job.tier, jobs=1)
+        self._ring(job, snapshot)
         logger.info("accepted", job_id=job.id, tenant=job.tenant, model=job.model, tier=job.tier)
         return job, False, snapshot
+
+    def _ring(self, job: Job, snapshot: dict[str, Any]) -> None:
+        """Call a dispatcher, unless one comes anyway.
+
+        It does when the word stands that work waits: whoever takes that off looks into the queues
+        afterwards, and this job's message is there already.
+        """
+        model, load = self.policy.models[job.model], admission.load_of(snapshot, job.model)
+        fresh = admission.is_fresh(snapshot, now_ms=job.created_ms)
+        if fresh and not admission.bell_needed(model, load):
+            return
+        waiting = sum(load.waiting.values())
+        recent = job.created_ms - self.rung_ms.get(job.model, 0) < 1000 * admission.BEAT_S
+        if fresh and (waiting or recent) and self._word_stands(job.model):
+            return
+        self.rung_ms[job.model] = job.created_ms
+        if waiting < RECEIVE_MAX:
+            self.functions.ring(model=job.model, tier=job.tier, jobs=1)
+        else:
+            self.functions.ring(model=job.model, tier=None, jobs=None)
+
+    def _word_stands(self, model: str) -> bool:
+        try:
+            return self.gate.state(model).wanted_ms is not None
+        except AWS_ERRORS:
+            return False  # the job is accepted: a bell too many does no harm
 
     def _signable(self, caller: Caller, submission: Submission) -> None:
         """A webhook that nobody can verify is refused before anything is kept."""

@@ -115,7 +115,7 @@ class Dispatcher:
         free = usable - len(state.used)
         nothing: Counter[str] = Counter()
         if free <= 0:
-            return not self.gate.want(model.name, capacity=usable, now_ms=at_ms), nothing
+            return not self._leave_word(model, usable, state), nothing
         # Only a lone bell on an uncontended gate may look at its own tier alone.
         lone = bell.jobs is not None and bell.tier is not None and state.wanted_ms is None
         number = min(free, RECEIVE_MAX, bell.jobs if lone and bell.jobs else RECEIVE_MAX)
@@ -159,7 +159,9 @@ class Dispatcher:
             return False
         if wanted_ms != state.wanted_ms:
             return True  # somebody left word while our slots kept the gate full
-        return not self.gate.unwant(model.name, seen_ms=wanted_ms)
+        # Submit rings no bell while the word stands: what came before it fell is still to be seen.
+        self.gate.unwant(model.name, seen_ms=wanted_ms)
+        return True
 
     def _leave_word(self, model: Model, usable: int, state: GateState) -> bool:
         """See to it that the next free slot rings; False if one came free meanwhile."""
