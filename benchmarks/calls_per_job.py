@@ -243,7 +243,7 @@ def count(config: Path) -> Counted:
     profiles["waiting"] = {
         name: max(0.0, amount - profiles["idle"].get(name, 0.0)) for name, amount in waiting.items()
     }
-    for profile in PROFILES:
+    for profile in PROFILES[: len(MODELS) + 1]:
         amounts = Counter(profiles[profile])
         amounts.update(deletion)
         profiles[profile] = {**amounts, "ledger.stored_byte": stored}
@@ -290,7 +290,7 @@ def priced(counted: Counted, dated: str) -> dict[str, dict[str, Any]]:
     The slow model's profile is priced in place of the fast one's.
     """
     result = {}
-    for profile in PROFILES:
+    for profile in PROFILES[: len(MODELS) + 1]:
         profiles = {**counted.profiles, "loaded": counted.profiles[profile]}
         cost = Cost(
             counted.deployment, Inventory(), Prices.load(), counts_of(counted, profiles, dated)
@@ -313,7 +313,7 @@ def run(options: Options) -> Report:
     columns = []
     for name, counted in all_counted.items():
         prices = priced(counted, options.date)
-        for profile in PROFILES:
+        for profile in PROFILES[: len(MODELS) + 1]:
             columns.append(f"{name}: {LABELS[profile]}")
             cost = prices[profile]
             if (name, profile) in TARGETS:

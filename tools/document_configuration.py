@@ -7,34 +7,143 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from config.schema import Deployment  # noqa: E402 the project's root is found first
+from config.schema import STRONG_SETS, TIERS, Deployment  # noqa: E402 the project's root first
 
 TARGET = ROOT / "docs" / "configuration.md"
 HEAD = """# Configuration
 
 Generated from `config/schema.py` by `python tools/document_configuration.py`; a test checks it.
-Fields that are not listed are refused. Names of models and versions are free where the table says
-`{name}`.
+
+One YAML file describes one deployment: `config/dev.yaml` and `config/prod.yaml` are examples, and
+`CONFIG=` (make) or `--config` (spillway) names another. A field that is not in this table is
+refused. An error names file, field, what was given and what is allowed. Nothing else decides what
+is synthesized: no environment variable, account or network is asked. `{name}` stands for a name
+that you choose.
 
 | field | type and range | default | meaning |
 | --- | --- | --- | --- |
 """
 
+MEANINGS = {
+    # What the schema's own descriptions do not say: those are sentences for error messages.
+    "name": "Begins every fixed name in AWS. Exactly one hyphen, so that no deployment's name "
+    "begins another's; at most 20 characters.",
+    "account": "Where everything is deployed. Synthesis asks nobody else.",
+    "retain": "Keep tables, payloads and the logs of functions and API when stacks go, and protect "
+    "the stacks that hold them from deletion.",
+    "regions": "The serving regions, in the order in which each keeps copies for the one before; "
+    "tables are created in the first.",
+    "witness": "A third region that keeps the ledger's log and serves nothing; only with two "
+    "serving regions.",
+    "log_retention_days": "Of functions, API and containers.",
+    "replicate_results": "Also copy results to the next region's replica bucket.",
+    "requests_per_5_min_per_address": "Above this the firewall answers 429 to an address.",
+    "limits.deadline_s_default": "By when a job must have started if its request does not say.",
+    "limits.deadline_s_max": "The longest deadline that a request may ask for.",
+    "limits.retention_s": "How long a finished job can be read.",
+    "limits.wait_s_max": "The longest single wait on one request; API Gateway ends at 29 s.",
+    "limits.tenant_rate_per_s": "Submissions a second, in each region.",
+    "limits.tenant_in_flight_max": "Unfinished jobs, in each region.",
+    "concurrency.wait": "Clients that can wait at once, in each region; further ones get 202.",
+    "concurrency.dispatch": "Dispatchers at once.",
+    "concurrency.complete": "Executions that commit results at once.",
+    "concurrency.beat": "Beats at once: one may still run when the next begins.",
+    "concurrency.sweep": "Sweeps at once.",
+    "tiers": f"Exactly {', '.join(TIERS)}.",
+    "tiers.{name}.target_wait_s": "The wait that the tier aims at; `GET /v1/capacity` shows it "
+    "beside the prediction.",
+    "tiers.{name}.share_min": "Part of all starts that the tier gets while it has work.",
+    "models": "At most 50, in every region.",
+    "models.{name}.state": "`live` takes jobs; `draining` runs those it has and takes no more; "
+    "`off` keeps the queues and has no endpoints.",
+    "models.{name}.wanted": "The version that gets the jobs; one of `versions`.",
+    "models.{name}.versions": "At most 10. Each has an endpoint of its own with at least one "
+    "instance, until it is taken out of the list.",
+    "models.{name}.versions.{name}.image": "The container; each region pulls from its own "
+    "registry.",
+    "models.{name}.versions.{name}.artifact": "Where the weights come from: exactly one of `s3` "
+    "and `hub`.",
+    "models.{name}.versions.{name}.artifact.s3": "The archive with the weights; every region "
+    "reads its own copy.",
+    "models.{name}.versions.{name}.artifact.directory": "Where the archive comes from; nothing "
+    "packs or uploads it yet.",
+    "models.{name}.versions.{name}.artifact.hub": "A repository of the Hugging Face hub: the "
+    "container gets `HF_MODEL_ID` and `HF_REVISION`.",
+    "models.{name}.versions.{name}.artifact.revision": "The commit in the hub; required with it.",
+    "models.{name}.versions.{name}.environment": "Variables of the container.",
+    "models.{name}.versions.{name}.secrets": "ARNs of secrets by variable: the container gets "
+    "`NAME_SECRET_ARN` and may read that secret; it must fetch it itself.",
+    "models.{name}.versions.{name}.instance_type": "What SageMaker starts, like `ml.g5.xlarge`.",
+    "models.{name}.versions.{name}.volume_gb": "Disk; only for types without disks of their own.",
+    "models.{name}.versions.{name}.startup_timeout_s": "Longest download of the weights, and "
+    "longest start of the container.",
+    "models.{name}.versions.{name}.inference_ami": "SageMaker's `InferenceAmiVersion`.",
+    "models.{name}.versions.{name}.service": "Expected seconds of one job: overhead + input "
+    "tokens / rate + output tokens x time. Slots, waits and prices follow from a typical job.",
+    "models.{name}.versions.{name}.service.overhead_s": "Of every job.",
+    "models.{name}.versions.{name}.service.input_tokens_per_s": "How fast input is read.",
+    "models.{name}.versions.{name}.service.output_token_s": "Seconds for one token of output.",
+    "models.{name}.versions.{name}.service.input_tokens_typical": "Of a typical job.",
+    "models.{name}.versions.{name}.service.output_tokens_typical": "Of a typical job.",
+    "models.{name}.warm_up_s": "Seconds from asking for an instance to its first answer.",
+    "models.{name}.handoff_s": "Seconds from invoking to the start of the work; decides how many "
+    "jobs more than places are handed over.",
+    "models.{name}.instances_min": "Fewest instances in each region; 0 is allowed for the bounds "
+    "of scaling, an endpoint begins with 1.",
+    "models.{name}.instances_max": "Most instances in each region.",
+    "models.{name}.network": "Existing subnets and security groups for the containers, for every "
+    "region or none.",
+    "models.{name}.network.{name}.subnets": "Their ids.",
+    "models.{name}.network.{name}.security_groups": "Their ids.",
+    "models.{name}.invocation_timeout_s": "Longest run of one attempt.",
+    "models.{name}.request_ttl_s": "Longest stay in SageMaker's own queue.",
+    "models.{name}.attempts_max": "Attempts before a job fails.",
+    "models.{name}.retry_delay_s": "Before the second attempt; doubles with every further one.",
+    "models.{name}.input_bytes_max": "Largest input, as compact JSON.",
+}
+
+TAIL = f"""
+## Rules between fields
+
+- `regions` is one region, three, or two and a `witness`, all in one of the sets that a strongly
+  consistent table may span: {"; ".join(", ".join(sorted(zone)) for zone in STRONG_SETS)}.
+- `share_min` of the tiers adds up to at most 1, and `target_wait_s` does not fall from
+  {" to ".join(TIERS)}.
+- `deadline_s_default` is at most `deadline_s_max`; `instances_min` at most `instances_max`.
+- `requests_per_5_min_per_address` is at least 300 x `limits.tenant_rate_per_s`, or the firewall
+  would stop a tenant that keeps to its rate.
+- `artifact` has exactly one of `s3` and `hub`; `revision` goes with `hub`, `directory` with `s3`,
+  and `s3` contains `{{region}}`.
+- No two versions may have the same endpoint name, DEPLOYMENT-MODEL-VERSION.
+
+A tenant's own limits go before `limits`: `spillway tenant add` sets them.
+"""
+
 
 def document() -> str:
-    """The page."""
+    """The page.
+
+    Raises:
+        ValueError: A field has no meaning here, or a meaning no field.
+    """
     schema = Deployment.model_json_schema()
-    return HEAD + "".join(_rows(schema, schema.get("$defs", {}), ""))
+    seen: set[str] = set()
+    rows = _rows(schema, schema.get("$defs", {}), "", seen)
+    if unused := sorted(set(MEANINGS) - seen):
+        raise ValueError(f"the schema has no field {', '.join(unused)}")
+    return HEAD + "".join(rows) + TAIL
 
 
-def _rows(node: dict[str, Any], defs: dict[str, Any], prefix: str) -> list[str]:
+def _rows(node: dict[str, Any], defs: dict[str, Any], prefix: str, seen: set[str]) -> list[str]:
     rows: list[str] = []
     required = set(node.get("required", []))
     for name, raw in node.get("properties", {}).items():
-        field, inner, inner_prefix = _inside(raw, defs, f"{prefix}{name}")
-        rows.append(_row(f"{prefix}{name}", raw, field, required=name in required))
+        path = f"{prefix}{name}"
+        field, inner, inner_prefix = _inside(raw, defs, path)
+        seen.add(path)
+        rows.append(_row(path, raw, field, required=name in required))
         if inner is not None:
-            rows += _rows(inner, defs, f"{inner_prefix}.")
+            rows += _rows(inner, defs, f"{inner_prefix}.", seen)
     return rows
 
 
@@ -66,12 +175,20 @@ def _resolve(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row(path: str, raw: dict[str, Any], field: dict[str, Any], *, required: bool) -> str:
-    default = "required" if required else f"`{raw.get('default')}`"
-    if isinstance(raw.get("default"), dict | list) and raw["default"]:
-        default = "see below"
-    meaning = str(raw.get("description") or field.get("description") or "").split("\n\n")[0]
-    meaning = " ".join(meaning.split()).replace("|", "\\|")
+    default = "required" if required else _default(raw.get("default"))
+    own = str(raw.get("description") or field.get("description") or "").split("\n\n")[0]
+    meaning = " ".join(MEANINGS.get(path, own).split()).replace("|", "\\|")
+    if not meaning:
+        raise ValueError(f"say what {path} means")
     return f"| `{path}` | {_range(field)} | {default} | {meaning} |\n"
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, dict | list):
+        return "its fields' own" if value else "empty"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def _range(field: dict[str, Any]) -> str:
