@@ -89,7 +89,7 @@ class Prices:
         """
         if instance_type not in self.instances:
             raise CostError(
-                f"{self.path} has no price for {instance_type}; add one with its source and date, "
+                f"{_shown(self.path)} has no price for {instance_type}; add one with source and date, "
                 f"or use one of {', '.join(sorted(self.instances))}"
             )
         return self.instances[instance_type]
@@ -207,7 +207,8 @@ _MONTHLY = {
 def _copies(deployment: Deployment, name: str) -> tuple[str, float]:
     """The meter behind a table's amount, and how many copies of it are paid.
 
-    A witness is counted as paying for writes: whether it does could not be looked up.
+    A witness is counted as paying for writes: whether it does could not be looked up. It keeps
+    what changes and no copy of the table (DynamoDB API reference, GlobalTableWitnessUpdates).
     """
     replicas = len(deployment.regions)
     strong = replicas + (1 if deployment.witness else 0)
@@ -221,7 +222,7 @@ def _copies(deployment: Deployment, name: str) -> tuple[str, float]:
         ("directory", "write_unit"): replicas,
     }.get((table, unit), 1)
     if unit == "stored_byte":
-        return "dynamodb.gb_month", strong * month / BYTES_PER_GB
+        return "dynamodb.gb_month", replicas * month / BYTES_PER_GB
     if unit == "replicated_byte":
         return "transfer.inter_region_byte", strong - 1
     return f"dynamodb.{unit.removeprefix('index_')}", copies
@@ -235,10 +236,15 @@ def _priced(
     for name, amount in amounts.items():
         meter_name, copies = _copies(deployment, name)
         if meter_name not in prices.meters:
-            raise CostError(f"{prices.path} has no meter {meter_name}")
+            raise CostError(f"{_shown(prices.path)} has no meter {meter_name}")
         meter = prices.meters[meter_name]
         lines.append((meter.service, name, amount * copies * meter.usd))
     return lines
+
+
+def _shown(path: Path) -> str:
+    """The file as a reader of the project knows it."""
+    return path.name if path != PRICES else f"{path.parent.name}/{path.name}"
 
 
 def _by_service(lines: Iterable[tuple[str, str, float]]) -> dict[str, float]:
@@ -281,7 +287,7 @@ class Cost:
         return {
             "deployment": self.deployment.name,
             "currency": "USD",
-            "prices": {"file": str(self.prices.path), "dated": self.prices.dated},
+            "prices": {"file": _shown(self.prices.path), "dated": self.prices.dated},
             "counts": {"basis": self.counts.basis, "dated": self.counts.dated},
             "hourly": {"idle": round(idle, 4), "maximum": round(most, 4), "parts": parts},
             "monthly": {"idle": round(idle * month, 2), "maximum": round(most * month, 2)},
