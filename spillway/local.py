@@ -181,7 +181,7 @@ def calls_of_jobs(twin: Twin, deployment: Deployment) -> int:
 
 
 def unfinished(twin: Twin, deployment: Deployment) -> list[str]:
-    """Ids of the jobs that have not ended, from the ledger's index of them."""
+    """Ids of the jobs that wait or hold a slot, from the ledger's index of them."""
     client = twin.operator(deployment.primary_region).client("dynamodb")
     pages = client.get_paginator("query")
     return [

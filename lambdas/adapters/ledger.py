@@ -53,7 +53,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class LiveJob:
-    """An unfinished job as the index of live jobs shows it."""
+    """A job that has not ended, or was cancelled at work, as the index of live jobs shows it."""
 
     id: str
     tenant: str
@@ -261,7 +261,8 @@ class Ledger:
     ) -> Iterator[list[LiveJob]]:
         """Unfinished jobs of a region and model, oldest first, a page at a time.
 
-        All of them unless `pages_max` bounds it, so that what is not among them is not unfinished.
+        Cancelled ones are among them while the model may still be at work on them. All of them
+        unless `pages_max` bounds it, so that what is not among them is not unfinished.
 
         The index follows the table within about a second; read a job before acting on it.
         """

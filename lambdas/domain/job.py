@@ -37,7 +37,7 @@ class Status(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether a job in this state never changes again."""
+        """Whether a job in this state stays in it for ever."""
         return self not in LIVE
 
 
@@ -98,7 +98,8 @@ class Job:
         trace_id: The trace that the request belonged to.
         webhook: Where the client wants to hear of the job's end.
         started_ms: When the current attempt was handed over.
-        lease_ms: When the current attempt is given up.
+        lease_ms: When the current attempt is given up. A cancelled job has one for as long as the
+            model may still be at work on it.
         version: Which version serves the current attempt.
         slot: The gate's token that the current attempt holds.
         message: The queue message that started the current attempt.
@@ -180,11 +181,25 @@ TRANSITIONS: dict[str, Transition] = {
         removes=_RUN,
     ),
     "cancel": Transition(
-        sources=LIVE,
+        sources=frozenset({Status.QUEUED}),
         target=Status.CANCELLED,
         fenced=False,
         sets=frozenset({"finished_ms"}),
         removes=_END,
+    ),
+    # SageMaker cannot be told to stop: the job stays live, and its slot taken, until the attempt
+    # is over. Else sweep would give the slot away while the model is still at work.
+    "abandon": Transition(
+        sources=_RUNNING,
+        target=Status.CANCELLED,
+        fenced=False,
+        sets=frozenset({"finished_ms"}),
+        removes=_END - {"live", "lease_ms"},
+    ),
+    "vacate": Transition(
+        sources=frozenset({Status.CANCELLED}),
+        target=Status.CANCELLED,
+        removes=frozenset({"live", "lease_ms"}),
     ),
     "expire": Transition(
         sources=frozenset({Status.QUEUED}),

@@ -100,6 +100,7 @@ class Beat:
         oldest_ms: dict[str, int] = {}
         for page in self.ledger.live(self.region, model.name, pages_max=LIVE_PAGES_MAX):
             for job in page:
+                # One that was cancelled at work counts as well: it holds its slot for now.
                 tenants[job.tenant] += 1
                 oldest_ms.setdefault(job.tier, job.created_ms)
         if any(waiting.values()) and slots > len(state.used):

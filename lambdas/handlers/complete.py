@@ -133,7 +133,7 @@ class Completer:
 
     def _over(self, job: Job, notification: Notification) -> None:
         """The job ended before: its result may be gone, so it is not looked for."""
-        self.endings.repeated(job, attempt=notification.attempt)
+        self.endings.over(job, attempt=notification.attempt, now_ms=now_ms())
         if job.erased:
             self._erase(job, notification.attempt)
         logger.info("late result dropped", job_id=job.id, attempt=notification.attempt)

@@ -16,6 +16,9 @@ from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Policy
 
+CANCEL_TRIES_MAX = 4
+"""Writes of one cancellation: more than a job changes between waiting and running meanwhile."""
+
 
 @dataclass(slots=True)
 class _Freed:
@@ -59,7 +62,7 @@ class Endings:
             output=answer.packed,
             output_key=answer.key,
         )
-        self._ended(claim, outcome, ok=1)
+        self._ended(claim, outcome, now_ms=now_ms, ok=1)
         return outcome
 
     def failed(self, job: Job, *, code: str, message: str, now_ms: int) -> Outcome:
@@ -89,31 +92,45 @@ class Endings:
             if outcome.won and job.slot:
                 self._free(job.model, job.slot, bad=1)
                 return outcome
-        self._ended(job, outcome, bad=1)
+        self._ended(job, outcome, now_ms=now_ms, bad=1)
         return outcome
 
-    def expired(self, claim: Claim, *, now_ms: int) -> Outcome:
+    def expired(self, job: Job, *, now_ms: int) -> Outcome:
         """End a job that did not start in time."""
         outcome = self.ledger.apply(
-            claim,
+            job,
             "expire",
             now_ms=now_ms,
             finished_ms=now_ms,
             error={"code": "deadline_exceeded", "message": "The job did not start in time."},
         )
-        self._ended(claim, outcome)
+        # Any other end is not this one's to clean up: the model may be at work on the job.
+        if outcome.job is not None and outcome.job.status is Status.EXPIRED:
+            self._ended(job, outcome, now_ms=now_ms)
         return outcome
 
     def cancelled(self, job: Job, *, now_ms: int) -> Outcome:
-        """End a job at its client's wish; a running one keeps its slot until the model is done."""
-        outcome = self.ledger.apply(job, "cancel", now_ms=now_ms, finished_ms=now_ms)
+        """End a job at its client's wish; a running one keeps its slot until the model is done.
+
+        Returns:
+            The last try's outcome; its job is live if that changed between its states at each.
+        """
+        outcome = Outcome(won=False, job=job)
+        for _ in range(CANCEL_TRIES_MAX):
+            current = outcome.job
+            if current is None or current.status.terminal:
+                break
+            # Each row leaves one state only; a job that changed meanwhile refuses the write.
+            name = "cancel" if current.status is Status.QUEUED else "abandon"
+            outcome = self.ledger.apply(current, name, now_ms=now_ms, finished_ms=now_ms)
         if outcome.job is not None and outcome.job.status is Status.CANCELLED:
             self.outbox.announce(outcome.job)
         return outcome
 
-    def repeated(self, job: Job, *, attempt: int) -> None:
-        """Do again what follows an end that was committed before."""
-        self._ended(Attempt(job.id, job.owner, attempt), Outcome(won=False, job=job))
+    def over(self, job: Job, *, attempt: int, now_ms: int) -> None:
+        """An attempt is over whose job ended before: do what follows, or do it again."""
+        claim = Attempt(job.id, job.owner, attempt)
+        self._ended(claim, Outcome(won=False, job=job), now_ms=now_ms)
 
     def settle(self) -> None:
         """Give the freed slots back, a write per model, and ring for those who want them."""
@@ -123,10 +140,14 @@ class Endings:
                 self.functions.ring(model=model, tier=None, jobs=None)
             del self.freed[model]
 
-    def _ended(self, claim: Claim, outcome: Outcome, *, ok: int = 0, bad: int = 0) -> None:
+    def _ended(
+        self, claim: Claim, outcome: Outcome, *, now_ms: int, ok: int = 0, bad: int = 0
+    ) -> None:
         job = outcome.job
         if job is None or job.attempt != claim.attempt or not job.status.terminal:
             return  # forgotten, or a later attempt runs: its slot is not ours to give
+        if job.lease_ms is not None:  # cancelled while the model was at work on it
+            self.ledger.apply(job, "vacate", now_ms=now_ms)
         if job.slot:
             won = int(outcome.won)
             self._free(job.model, job.slot, ok=ok * won, bad=bad * won)

@@ -10,7 +10,7 @@ from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.domain.cursors import Cursor, read_cursor, write_cursor
-from lambdas.domain.errors import conflict, invalid, not_found
+from lambdas.domain.errors import ApiError, conflict, invalid, not_found
 from lambdas.domain.job import Job, Status, is_job_id
 from lambdas.domain.payloads import input_key
 from lambdas.domain.policy import Policy
@@ -99,6 +99,8 @@ class Reading:
     def cancel(self, request: Request) -> dict[str, Any]:
         """`POST /v1/jobs/{id}/cancel`."""
         job = self._cancelled(self.find(request))
+        if not job.status.terminal:
+            raise _changing()
         if job.status is not Status.CANCELLED:
             raise conflict(f"The job is {job.status} already.", code="job_finished", param="id")
         logger.info("cancelled", job_id=job.id)
@@ -114,7 +116,7 @@ class Reading:
         if not job.erased:
             job = self._cancelled(self.settled(job))
             if not self.ledger.erase(job.id):
-                raise conflict("The job is changing just now; try again.", code="job_changing")
+                raise _changing()
         self.payloads.erase_input(input_key(job.id, job.request_hash), home=job.home)
         # Another region can have worked on it only if it was moved, which is a further attempt.
         for region in self.policy.regions if job.attempt > 1 else (job.owner,):
@@ -170,6 +172,10 @@ def result_keys(job: Job, policy: Policy) -> set[str]:
         for version in versions
         for attempt in range(1, job.attempt + 1)
     }
+
+
+def _changing() -> ApiError:
+    return conflict("The job is changing just now; try again.", code="job_changing")
 
 
 def _limit(text: str | None) -> int:

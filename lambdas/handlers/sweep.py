@@ -112,6 +112,9 @@ class Sweep:
         elif job.status is Status.IN_PROGRESS and (job.lease_ms or 0) <= now_ms:
             counts["leases"] += 1
             self._lease_over(model, job, now_ms)
+        elif job.status is Status.CANCELLED and job.lease_ms is not None and job.lease_ms <= now_ms:
+            counts["leases"] += 1
+            self.endings.over(job, attempt=job.attempt, now_ms=now_ms)
 
     def _lease_over(self, model: Model, job: Job, now_ms: int) -> None:
         """Its notification never came: take the answer if there is one, else try again."""

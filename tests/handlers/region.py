@@ -427,7 +427,9 @@ def _table(dynamodb: Any, table: str, **indexes: str) -> None:
                     {"AttributeName": attribute, "KeyType": "HASH"},
                     {"AttributeName": "created_ms", "KeyType": "RANGE"},
                 ],
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
+                "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["tenant", "tier"]}
+                if index == "live"
+                else {"ProjectionType": "KEYS_ONLY"},
             }
             for index, attribute in indexes.items()
         ]
