@@ -89,7 +89,7 @@ class Prices:
         """
         if instance_type not in self.instances:
             raise CostError(
-                f"{_shown(self.path)} has no price for {instance_type}; add one with source and date, "
+                f"{_shown(self.path)} has no price for {instance_type}; add one with its date, "
                 f"or use one of {', '.join(sorted(self.instances))}"
             )
         return self.instances[instance_type]
