@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 RECEIVE_MAX = 10
 """Messages in one ReceiveMessage or DeleteMessageBatch (SQS API reference)."""
-DELAY_S_MAX = 900
-"""SQS's longest delay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ class Queues:
             QueueUrl=self.url(model, tier),
             MessageBody=json.dumps({"format": FORMAT, "job": job_id, "attempt": attempt}),
             MessageGroupId=tenant,
-            DelaySeconds=min(DELAY_S_MAX, round(delay_s)),
+            DelaySeconds=round(delay_s),
         )
 
     def receive(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 MESSAGE_CHARACTERS_MAX = 500
@@ -39,6 +40,22 @@ def model_message(body: bytes | None, reason: str) -> str:
     # Secrets go first: the end of the text must not cut one into something unrecognisable.
     plain = " ".join(_SECRETS.sub("[removed]", text or reason).split())
     return plain[:MESSAGE_CHARACTERS_MAX] or NO_MESSAGE
+
+
+def late_message(earlier: Mapping[str, str] | None) -> str:
+    """The message of a job that did not start in time.
+
+    Args:
+        earlier: `code` and `message` of its last attempt's failure, if one was made: what the
+            client can mend is that failure, not the wait.
+
+    Returns:
+        At most `MESSAGE_CHARACTERS_MAX` characters.
+    """
+    if earlier is None:
+        return "The job did not start in time."
+    text = f"No other attempt started in time after {earlier['code']}: {earlier['message']}"
+    return text[:MESSAGE_CHARACTERS_MAX]
 
 
 def _words(body: bytes) -> str:

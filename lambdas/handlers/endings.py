@@ -12,9 +12,10 @@ from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Attempt, Claim, Ledger, Outcome
 from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.queues import Queues
-from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX
+from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX, late_message
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Policy
+from lambdas.domain.retries import retry_delay_s
 
 CANCEL_TRIES_MAX = 4
 """Writes of one cancellation: more than a job changes between waiting and running meanwhile."""
@@ -66,16 +67,16 @@ class Endings:
         return outcome
 
     def failed(self, job: Job, *, code: str, message: str, now_ms: int) -> Outcome:
-        """Try again, or fail the job when its attempts are used up.
+        """Try again, or fail the job when its attempts or its time are used up.
 
         The message of the next attempt is sent before the ledger knows of it, so that a queued
         job always has a message; one that is early waits until the ledger has caught up.
         """
-        model = self.policy.models.get(job.model)
+        delay_s = retry_delay_s(job, self.policy.models.get(job.model), now_ms=now_ms)
         error = {"code": code, "message": message[:MESSAGE_CHARACTERS_MAX]}
         if job.status is not Status.IN_PROGRESS:
             outcome = Outcome(won=False, job=job)
-        elif model is None or job.attempt >= model.attempts_max:
+        elif delay_s is None:
             outcome = self.ledger.apply(job, "fail", now_ms=now_ms, finished_ms=now_ms, error=error)
         else:
             self.queues.send(
@@ -84,7 +85,7 @@ class Endings:
                 job_id=job.id,
                 attempt=job.attempt + 1,
                 tenant=job.tenant,
-                delay_s=model.retry_delay_s * 2 ** (job.attempt - 1),
+                delay_s=delay_s,
             )
             outcome = self.ledger.apply(
                 job, "retry", now_ms=now_ms, attempt=job.attempt + 1, error=error
@@ -102,7 +103,7 @@ class Endings:
             "expire",
             now_ms=now_ms,
             finished_ms=now_ms,
-            error={"code": "deadline_exceeded", "message": "The job did not start in time."},
+            error={"code": "deadline_exceeded", "message": late_message(job.error)},
         )
         # Any other end is not this one's to clean up: the model may be at work on the job.
         if outcome.job is not None and outcome.job.status is Status.EXPIRED:

@@ -4,7 +4,12 @@ import json
 
 import pytest
 
-from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX, NO_MESSAGE, model_message
+from lambdas.domain.failures import (
+    MESSAGE_CHARACTERS_MAX,
+    NO_MESSAGE,
+    late_message,
+    model_message,
+)
 
 REASON = "ClientError: Received server error (500) from model."
 
@@ -90,3 +95,14 @@ def test_a_secret_at_the_end_is_not_cut_in_half() -> None:
     """Half a key is half the work of guessing it."""
     text = "x" * (MESSAGE_CHARACTERS_MAX - 20) + " sk-spillway-" + "A" * 43
     assert "AAA" not in model_message(text.encode(), REASON)
+
+
+def test_a_job_that_waited_in_vain_for_a_retry_tells_what_failed() -> None:
+    """`Did not start in time` sends its reader to look at the queue instead of the model."""
+    earlier = {"code": "model_error", "message": "out of memory " + "x" * MESSAGE_CHARACTERS_MAX}
+
+    message = late_message(earlier)
+
+    assert "model_error: out of memory" in message
+    assert len(message) == MESSAGE_CHARACTERS_MAX
+    assert "after" not in late_message(None)
