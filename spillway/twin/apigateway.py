@@ -21,6 +21,7 @@ from jsonschema import Draft4Validator  # type: ignore[import-untyped]
 from spillway.twin.clock import Scheduler
 from spillway.twin.functions import (
     Functions,
+    RegionDownError,
     RequestTooLargeError,
     ThrottledError,
     UnknownFunctionError,
@@ -96,6 +97,19 @@ class HttpResponse:
     status: int
     headers: Sequence[tuple[str, str]]
     body: bytes
+
+
+class UnreachableError(Exception):
+    """No answer gets to the client.
+
+    Args:
+        region: Whose API.
+        connected: Whether the request got there, and only its answer is lost.
+    """
+
+    def __init__(self, region: str, *, connected: bool) -> None:
+        super().__init__(f"the API of {region} cannot be reached")
+        self.connected = connected
 
 
 class _RefusalError(Exception):
@@ -180,6 +194,8 @@ class ApiGateway:
         requests: Requests by region, as they are billed.
         logs: The latest lines of the stages' access logs, in their format.
         log_bytes: Bytes of access logs by region.
+        connection: Tells by region whether clients reach the API: the same value while they do,
+            None while they do not.
     """
 
     def __init__(self, scheduler: Scheduler, functions: Functions) -> None:
@@ -188,6 +204,7 @@ class ApiGateway:
         self.requests: Counter[str] = Counter()
         self.logs: deque[str] = deque(maxlen=LOG_LINES_MAX)
         self.log_bytes: Counter[str] = Counter()
+        self.connection: Callable[[str], int | None] = lambda _: 0
         self._apis: dict[str, _Api] = {}
         self._stages: dict[tuple[str, str], _Stage] = {}
 
@@ -334,7 +351,17 @@ class ApiGateway:
 
         Raises:
             LookupError: The region has no such stage, or has several.
+            UnreachableError: The client gets no answer.
         """
+        connection = self.connection(region)
+        if connection is None:
+            raise UnreachableError(region, connected=False)
+        response = self._handle(region, request, api)
+        if self.connection(region) != connection:
+            raise UnreachableError(region, connected=True)
+        return response
+
+    def _handle(self, region: str, request: HttpRequest, api: str | None) -> HttpResponse:
         stages = [s for (at, id_), s in self._stages.items() if at == region and api in (None, id_)]
         if len(stages) != 1:
             raise LookupError(f"{region} has {len(stages)} API stages; name one of its APIs")
@@ -436,7 +463,7 @@ class ApiGateway:
             raise _RefusalError("INTEGRATION_TIMEOUT") from None
         except RequestTooLargeError:
             raise _RefusalError("REQUEST_TOO_LARGE") from None
-        except (ThrottledError, UnknownFunctionError):
+        except (RegionDownError, ThrottledError, UnknownFunctionError):
             raise _RefusalError("LAMBDA_REFUSED") from None
         if answer.error:
             raise _FunctionError(str(answer.json().get("errorMessage")))

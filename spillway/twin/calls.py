@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, Protocol, cast
 from unittest.mock import patch
 
 import boto3
@@ -182,6 +182,16 @@ class Fault:
         )
 
 
+class Network(Protocol):
+    """What lies between a caller and the region that it calls."""
+
+    def cut(self, call: Call) -> bool:
+        """Whether nothing gets through now."""
+
+    def factor(self, call: Call) -> float:
+        """How many times its usual time a call takes."""
+
+
 class CallLog:
     """Every call in the order of sending: the last `ENTRIES_MAX` in full, all of them counted.
 
@@ -254,6 +264,8 @@ class Hook:
     Attributes:
         log: What was called.
         rules: Faults, the first that matches wins.
+        network: What cuts regions off or slows them; operators' calls are not subject to it,
+            so that a test can look into a region that is down.
     """
 
     def __init__(
@@ -268,6 +280,7 @@ class Hook:
         self.account = account
         self.log = CallLog()
         self.rules: list[Fault] = []
+        self.network: Network | None = None
         self.latency_s: dict[str | tuple[str, str], float] = dict(
             LATENCY_S if scheduler.virtual else {}
         ) | dict(latency_s or {})
@@ -399,36 +412,68 @@ class Hook:
 
     def _answer(self, request: AWSPreparedRequest, call: Call, sending: _Sending) -> AWSResponse:
         """Latency there, faults, the effect, latency back."""
-        fault = self._fault(call)
+        fault = self._fault(call, cut=self._cut(call))
+        half_s = self._latency_s(call) / 2
+        gives_up_s = self._go(request, call, sending, fault, half_s)
         action = fault.action if fault else ""
-        sleep, caller = self.scheduler.sleep, sending.caller
-        latency_s = self._latency_s(call)
-        config = sending.client.meta.config
-        if fault and fault.delay_s:
-            sleep(fault.delay_s)
-        if action == "die_before":
-            self.die(caller)
-        if action == "unreachable":
-            sleep(config.connect_timeout)
-            raise ConnectTimeoutError(endpoint_url=request.url)
-        if action == "timeout_before":
-            sleep(config.read_timeout)
-            raise ReadTimeoutError(endpoint_url=request.url)
-        if latency_s:
-            sleep(latency_s / 2)
-            self.alive(caller)
-        if fault and action not in ("", "die_after", "timeout_after", "slow"):
+        if fault and action not in ("die_after", "timeout_after", "slow"):
             response = _failure(request, fault, sending.client.meta.service_model)
         else:
-            response = self._effect(request, call, config.read_timeout)
+            response = self._effect(request, call, sending.client.meta.config.read_timeout)
         if action == "die_after":
-            self.die(caller)
-        if action == "timeout_after":
-            sleep(max(0.0, config.read_timeout - latency_s / 2))
-            raise ReadTimeoutError(endpoint_url=request.url)
-        if latency_s:
-            sleep(latency_s / 2)
+            self.die(sending.caller)
+        if action == "timeout_after" or self.scheduler.now() + half_s > gives_up_s:
+            self._time_out(request, gives_up_s)
+        if half_s:
+            self.scheduler.sleep(half_s)
+        if self._cut(call):  # Lost on its way back.
+            self._time_out(request, gives_up_s)
         return response
+
+    def _go(
+        self,
+        request: AWSPreparedRequest,
+        call: Call,
+        sending: _Sending,
+        fault: Fault | None,
+        half_s: float,
+    ) -> float:
+        """Bring a request to where it has its effect; when its sender gives up waiting."""
+        action, config = fault.action if fault else "", sending.client.meta.config
+        if fault and fault.delay_s:
+            self.scheduler.sleep(fault.delay_s)
+        if action == "die_before":
+            self.die(sending.caller)
+        if action == "unreachable" or self._cut(call):
+            self.scheduler.sleep(config.connect_timeout)
+            if action == "die_after":
+                self.die(sending.caller)
+            raise ConnectTimeoutError(endpoint_url=request.url)
+        gives_up_s: float = self.scheduler.now() + config.read_timeout
+        if action == "timeout_before":
+            self._time_out(request, gives_up_s)
+        if half_s:
+            self._travel(request, half_s, gives_up_s)
+            self.alive(sending.caller)
+            if self._cut(call):  # Lost on its way there.
+                self._time_out(request, gives_up_s)
+        return gives_up_s
+
+    def _travel(self, request: AWSPreparedRequest, seconds: float, gives_up_s: float) -> None:
+        """Let a request be on its way; its effect happens also if its sender gives up before."""
+        arrives_s = self.scheduler.now() + seconds
+        if arrives_s > gives_up_s:
+            self.scheduler.at(arrives_s, self.scheduler.spawn, _late, request)
+            self._time_out(request, gives_up_s)
+        self.scheduler.sleep(seconds)
+
+    def _time_out(self, request: AWSPreparedRequest, gives_up_s: float) -> NoReturn:
+        """Wait for an answer in vain."""
+        self.scheduler.sleep(gives_up_s - self.scheduler.now())
+        raise ReadTimeoutError(endpoint_url=request.url)
+
+    def _cut(self, call: Call) -> bool:
+        return self.network is not None and call.function != OPERATOR and self.network.cut(call)
 
     def _effect(self, request: AWSPreparedRequest, call: Call, timeout_s: float) -> AWSResponse:
         if (call.service, call.operation) not in BLOCKING:
@@ -447,12 +492,17 @@ class Hook:
         mean_s = table.get((call.service, call.operation))
         if mean_s is None:
             mean_s = table.get(call.service, self.latency_other_s)
+        factor = self.network.factor(call) if self.network is not None else 1.0
+        if factor != 1.0:
+            # On the wall clock the usual time passes by itself; only what is more is added.
+            mean_s = mean_s * factor if mean_s else _usual_s(call) * max(0.0, factor - 1)
         spread = self.latency_spread
         return mean_s * (1 + self.scheduler.random.uniform(-spread, spread)) if mean_s else 0.0
 
-    def _fault(self, call: Call) -> Fault | None:
+    def _fault(self, call: Call, *, cut: bool) -> Fault | None:
+        """The rule that strikes; where nothing gets through, only a death can."""
         for rule in self.rules:
-            if rule.matches(call):
+            if rule.matches(call) and not (cut and not rule.action.startswith("die")):
                 if rule.skip > 0:
                     rule.skip -= 1
                 elif rule.probability >= 1 or self.scheduler.random.random() < rule.probability:
@@ -565,6 +615,16 @@ def _make_client(service: str, region: str, config: Config | None) -> Any:
 
     events.register_first("before-send", send)
     return client
+
+
+def _usual_s(call: Call) -> float:
+    usual_s = LATENCY_S.get((call.service, call.operation))
+    return LATENCY_S.get(call.service, LATENCY_OTHER_S) if usual_s is None else usual_s
+
+
+def _late(request: AWSPreparedRequest) -> None:
+    """Have the effect of a request whose sender listens no longer."""
+    _moto(request)
 
 
 def _moto(request: AWSPreparedRequest) -> AWSResponse:

@@ -19,6 +19,7 @@ from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler
 
 from spillway.twin.clock import Scheduler
+from spillway.twin.replication import Replication
 from spillway.twin.resources import Resource, UnsupportedError
 
 STRONG_REGIONS: Final = 3
@@ -44,7 +45,10 @@ class DynamoDb:
         self.lag_s = lag_s
         self.ttl_every_s = ttl_every_s
         self._scheduler = scheduler
+        self.replication = Replication(scheduler)
         self._strong: set[str] = set()
+        self._global: set[str] = set()
+        self._regions: dict[str, None] = {}
         self._stamps = count(1)
         self._undo = ExitStack()
         for operation, sentence in (
@@ -72,8 +76,8 @@ class DynamoDb:
         regions = [replica["Region"] for replica in properties.get("Replicas") or ()]
         if resource.type == "AWS::DynamoDB::Table":
             regions = [resource.region]
-        elif resource.region not in regions:
-            raise ValueError("Replicas must contain the region of the stack")
+        else:
+            self._add_global(resource, regions)
         strong = properties.get("MultiRegionConsistency") == "STRONG"
         if strong:
             _check_strong(properties, regions)
@@ -90,12 +94,19 @@ class DynamoDb:
                 replica.table.stream_shard = _Writes(self, replica, others)  # type: ignore[assignment]
         if not strong and tables[0].ttl["TimeToLiveStatus"] == "ENABLED":
             # Any replica may delete; the others hear of it.
-            self._scheduler.after(self.ttl_every_s, self._expire, tables[0])
+            self._scheduler.after(self.ttl_every_s, self._expire, tables)
         arn = next(table.table_arn for table in tables if table.region_name == resource.region)
         return replace(
             resource,
             attributes={"Arn": arn, "TableId": arn, "StreamArn": f"{arn}/stream/twin"},
         )
+
+    def _add_global(self, resource: Resource, regions: list[str]) -> None:
+        if resource.region not in regions:
+            raise ValueError("Replicas must contain the region of the stack")
+        witnesses = resource.properties.get("GlobalTableWitnesses") or ()
+        self._global.add(resource.physical_id)
+        self._regions.update(dict.fromkeys([*regions, *(one["Region"] for one in witnesses)]))
 
     def spread(self, source: "_Replica", target: "_Replica", key: tuple[Any, Any]) -> None:
         """Bring one item of one replica to another after the lag, unless that has a newer one."""
@@ -106,13 +117,26 @@ class DynamoDb:
                 target.stamps[key] = stamp
                 target.put(key, item)
 
-        self._scheduler.after(self.lag_s, arrive)
+        regions = frozenset({source.table.region_name, target.table.region_name})
+        self.replication.send(self.lag_s, regions, arrive)
+
+    def regions(self) -> list[str]:
+        """Regions of global tables, witnesses included."""
+        return list(self._regions)
+
+    def is_global(self, params: Mapping[str, Any]) -> bool:
+        """Whether an operation with these parameters is about a global table."""
+        return any(name in self._global for name in _names(params))
 
     def stamp(self) -> int:
         """Number writes in the order in which they happened, whatever their region."""
         return next(self._stamps)
 
-    def _expire(self, table: Table) -> None:
+    def _expire(self, tables: list[Table]) -> None:
+        """Delete what has expired, in a replica that the others will hear of."""
+        self._scheduler.after(self.ttl_every_s, self._expire, tables)
+        there = (one for one in tables if not self.replication.away(one.region_name))
+        table = next(there, tables[0])
         now_s = self._scheduler.now()
         name = table.ttl["AttributeName"]
         for item in table.all_items():
@@ -121,7 +145,6 @@ class DynamoDb:
                 expired_s = now_s - float(value.value)
                 if 0 < expired_s < TTL_AGE_SECONDS_MAX:
                     table.delete_item(item.hash_key, item.range_key)
-        self._scheduler.after(self.ttl_every_s, self._expire, table)
 
     def _refusal(self, operation: Callable[[Any], Any], sentence: str) -> Callable[[Any], Any]:
         def checked(handler: Any) -> Any:
@@ -174,6 +197,14 @@ class _Writes:
         self._replica.stamps[key] = self._owner.stamp()
         for other in self._others:
             self._owner.spread(self._replica, other, key)
+
+
+def _names(params: Mapping[str, Any]) -> list[str]:
+    """The tables that an operation names, by name or address."""
+    found = [params.get("TableName", ""), *(params.get("RequestItems") or ())]
+    for item in params.get("TransactItems") or ():
+        found += [part.get("TableName", "") for part in item.values()]
+    return [name.rpartition("/")[2] for name in found]
 
 
 def _check_strong(properties: Mapping[str, Any], regions: list[str]) -> None:

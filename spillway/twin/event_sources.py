@@ -14,7 +14,13 @@ from moto.sqs.models import Message
 
 from spillway.twin.calls import Caller, Hook
 from spillway.twin.clock import Event, Scheduler
-from spillway.twin.functions import Answer, Functions, ThrottledError, function_name
+from spillway.twin.functions import (
+    Answer,
+    Functions,
+    RegionDownError,
+    ThrottledError,
+    function_name,
+)
 from spillway.twin.resources import Resource
 from spillway.twin.sqs import Sqs, TwinQueue
 
@@ -115,6 +121,7 @@ class EventSources:
         self._sqs = sqs
         self._functions = functions
         self._pollers: dict[str, _Poller] = {}
+        self._paused: set[str] = set()
 
     def create(self, resource: Resource) -> Resource | None:
         """Deploy a mapping from a template."""
@@ -170,6 +177,18 @@ class EventSources:
         poller.source = replace(poller.source, enabled=enabled)
         self._wake(poller, self.scheduler.now())
 
+    def pause(self, region: str) -> None:
+        """Receive and delete nothing in a region until `resume`; messages stay in their queues."""
+        self._paused.add(region)
+
+    def resume(self, region: str) -> None:
+        """Poll again, as if for the first time."""
+        self._paused.discard(region)
+        for poller in self._pollers.values():
+            if poller.source.region == region:
+                poller.allowed = CONCURRENCY_START
+                self._wake(poller, self.scheduler.now())
+
     # -- polling -----------------------------------------------------------------------------
 
     def _wake(self, poller: _Poller, when_s: float) -> None:
@@ -184,7 +203,7 @@ class EventSources:
         """Receive as many batches as may run, and plan the next look."""
         poller.timer = None
         now_s, source, queue = self.scheduler.now(), poller.source, poller.queue
-        if not source.enabled or poller.throttled:
+        if not source.enabled or poller.throttled or source.region in self._paused:
             return
         self._grow(poller, now_s)
         limit = min(int(poller.allowed), source.concurrency_max or CONCURRENCY_MAX)
@@ -245,6 +264,8 @@ class EventSources:
             task = self._functions.invoke(
                 source.region, source.function, {"Records": batch.records}
             )
+        except RegionDownError:
+            self._end(poller)
         except ThrottledError:
             poller.throttled += 1
             again_s = self.scheduler.now() + batch.wait_s
@@ -267,6 +288,9 @@ class EventSources:
     def _settle(self, batch: _Batch, answer: Answer) -> None:
         """Delete what succeeded; the rest reappears after the visibility timeout."""
         poller = batch.poller
+        if poller.source.region in self._paused:
+            self._end(poller)
+            return
         failed = _failed(answer, batch, partial=poller.source.partial)
         done = [handle for identity, handle in batch.handles.items() if identity not in failed]
         for handle in done:

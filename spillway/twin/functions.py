@@ -50,6 +50,10 @@ class UnknownFunctionError(LookupError):
     """There is no such function; Lambda answers 404 ResourceNotFoundException."""
 
 
+class RegionDownError(Exception):
+    """Nothing runs in the region; whoever asks from elsewhere gets no answer at all."""
+
+
 class RequestTooLargeError(ValueError):
     """The payload exceeds Lambda's limit; Lambda answers 413 RequestTooLargeException."""
 
@@ -255,6 +259,7 @@ class Functions:
         self._idle: defaultdict[tuple[str, str], list[_Environment]] = defaultdict(list)
         self._running: defaultdict[tuple[str, str], list[_Run]] = defaultdict(list)
         self._unended: dict[str, str] = {}
+        self._paused: dict[str, list[_AsyncEvent]] = {}
         self._undo = ExitStack()
         ours = self._moto_invoke()
         for backend in (LambdaBackend, LambdaSimpleBackend):
@@ -327,8 +332,11 @@ class Functions:
 
         Raises:
             UnknownFunctionError, ThrottledError, RequestTooLargeError: Lambda would refuse.
+            RegionDownError: The region is paused.
         """
         definition = self.definition(region, name)
+        if region in self._paused:
+            raise RegionDownError(f"nothing runs in {region}")
         body = _bytes(payload)
         if len(body) > REQUEST_BYTES_MAX:
             raise RequestTooLargeError(f"Request must be smaller than {REQUEST_BYTES_MAX} bytes")
@@ -371,14 +379,25 @@ class Functions:
         Returns:
             How many executions died.
         """
-        killed = 0
+        victims: list[_Run] = []
         for key in list(self._definitions):
             if key[0] == region and name in ("", key[1]):
                 self._idle.pop(key, None)
-                for run in list(self._running[key]):
-                    self._kill(run, reason)
-                    killed += 1
-        return killed
+                victims += self._running[key]
+        # Whoever calls this may be a victim itself: it dies last, at this point of its code.
+        for run in sorted(victims, key=lambda run: run.task is self.scheduler.current):
+            self._kill(run, reason)
+        return len(victims)
+
+    def pause(self, region: str) -> None:
+        """Let a region's executions die where they are, and let none begin until `resume`."""
+        self._paused.setdefault(region, [])
+        self.kill(region)
+
+    def resume(self, region: str) -> None:
+        """Execute again; asynchronous events that waited come now, unless they are too old."""
+        for event in self._paused.pop(region, []):
+            self._again(event, self.async_latency_s)
 
     def _admit(self, definition: FunctionDefinition, key: tuple[str, str]) -> None:
         reserved = definition.reserved_concurrency
@@ -541,6 +560,9 @@ class Functions:
     def _deliver(self, event: _AsyncEvent) -> None:
         """Execute an event; what fails comes back here until it is too old or failed too often."""
         region, name = event.key
+        if region in self._paused:
+            self._paused[region].append(event)
+            return
         try:
             task = self.invoke(region, name, event.payload)
         except ThrottledError:
@@ -594,6 +616,8 @@ class Functions:
                 raise _refusal(429, "TooManyRequestsException", str(error)) from None
             except UnknownFunctionError as error:
                 raise _refusal(404, "ResourceNotFoundException", str(error)) from None
+            except RegionDownError as error:
+                raise _refusal(503, "ServiceException", str(error)) from None
             except RequestTooLargeError as error:
                 raise _refusal(413, "RequestTooLargeException", str(error)) from None
             answer: Answer = functions.scheduler.call(functions.scheduler.wait, task)

@@ -26,7 +26,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from spillway.twin.apigateway import BODY_BYTES_MAX, ApiGateway, HttpRequest, HttpResponse
+from spillway.twin.apigateway import (
+    BODY_BYTES_MAX,
+    ApiGateway,
+    HttpRequest,
+    HttpResponse,
+    UnreachableError,
+)
 from spillway.twin.clock import Scheduler
 
 METHODS: Final = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
@@ -233,6 +239,7 @@ class Transport(httpx.BaseTransport):
 
         Raises:
             httpx.ReadTimeout: It took longer than the client's read timeout, on the twin's clock.
+            httpx.ConnectTimeout: The region cannot be reached.
         """
         answer = self._answer(_asked(request, request.read()), request)
         return httpx.Response(answer.status, headers=list(answer.headers), content=answer.body)
@@ -240,6 +247,7 @@ class Transport(httpx.BaseTransport):
     def _answer(self, asked: HttpRequest, request: httpx.Request) -> HttpResponse:
         timeouts = cast("Mapping[str, float | None]", request.extensions.get("timeout", {}))
         timeout_s = timeouts.get("read") or ANSWER_SECONDS_MAX
+        gives_up_s = self._scheduler.now() + timeout_s
 
         def serve() -> HttpResponse:
             if self._region is None:
@@ -256,6 +264,15 @@ class Transport(httpx.BaseTransport):
             )
         except TimeoutError:
             raise httpx.ReadTimeout("the API took too long", request=request) from None
+        except UnreachableError as error:
+            if error.connected:
+                self._wait(gives_up_s - self._scheduler.now())
+                raise httpx.ReadTimeout(str(error), request=request) from None
+            self._wait(timeouts.get("connect") or ANSWER_SECONDS_MAX)
+            raise httpx.ConnectTimeout(str(error), request=request) from None
+
+    def _wait(self, seconds: float) -> None:
+        self._scheduler.call(self._scheduler.sleep, seconds, timeout_s=seconds + 1.0)
 
 
 class AsyncTransport(httpx.AsyncBaseTransport):

@@ -12,6 +12,7 @@ from moto.s3 import notifications
 from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, S3Backend, s3_backends
 
 from spillway.twin.clock import Scheduler
+from spillway.twin.replication import Replication
 from spillway.twin.resources import Resource
 
 DAY_SECONDS: Final = 86_400
@@ -45,6 +46,7 @@ class S3:
 
     def __init__(self, scheduler: Scheduler, *, lag_s: float = 5.0) -> None:
         self.lag_s = lag_s
+        self.replication = Replication(scheduler)
         self._scheduler = scheduler
         self._rules: dict[str, list[Rule]] = {}
         self._expiring: list[tuple[FakeBucket, list[Mapping[str, Any]]]] = []
@@ -89,6 +91,11 @@ class S3:
             },
         )
 
+    def region(self, account: str, bucket: str) -> str | None:
+        """Where a bucket is; None if there is no such bucket."""
+        found = s3_backends[account]["aws"].buckets.get(bucket)
+        return found.region_name if found is not None else None
+
     # ---- replication
 
     def _on_event(self, send: Callable[..., None]) -> Callable[..., None]:
@@ -97,7 +104,7 @@ class S3:
             if event_name.startswith("s3:ObjectCreated:"):
                 for rule in self._matching(bucket.name, key.name):
                     if rule.encrypted or key.encryption != "aws:kms":
-                        self._scheduler.after(self.lag_s, self._copy, bucket, key, rule.target)
+                        self._send(bucket, rule.target, self._copy, bucket, key, rule.target)
 
         return sent
 
@@ -112,10 +119,19 @@ class S3:
             marker = mark(backend, bucket_name, key_name)
             for rule in self._matching(bucket_name, key_name):
                 if rule.deletions:
-                    self._scheduler.after(self.lag_s, remove, backend, rule.target, key_name)
+                    bucket = backend.buckets[bucket_name]
+                    self._send(bucket, rule.target, remove, backend, rule.target, key_name)
             return marker
 
         return marked
+
+    def _send(
+        self, bucket: FakeBucket, target: str, arrive: Callable[..., object], *args: Any
+    ) -> None:
+        """Bring something to the other bucket, once both buckets' regions are there."""
+        other = s3_backends[bucket.account_id]["aws"].buckets[target]
+        regions = frozenset({bucket.region_name, other.region_name})
+        self.replication.send(self.lag_s, regions, arrive, *args)
 
     def _matching(self, bucket: str, key: str) -> list[Rule]:
         return [rule for rule in self._rules.get(bucket, ()) if key.startswith(rule.prefix)]

@@ -10,7 +10,7 @@ import base64
 import json
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -146,6 +146,7 @@ class Endpoint:
     desired: int
     instances: list[Instance] = field(default_factory=list)
     waiting: deque[Request] = field(default_factory=deque)
+    lost: list[Request] = field(default_factory=list)
     seen: dict[str, None] = field(default_factory=dict)
     created: bool = False
     failure_reason: str = ""
@@ -222,6 +223,7 @@ class SageMaker:
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._former: list[Container] = []
         self._usage: list[Usage] = []
+        self._paused: dict[str, list[Callable[[], None]]] = {}
         self._undo = ExitStack()
         self._intercept()
 
@@ -370,6 +372,36 @@ class SageMaker:
                 instance.container.start()
                 self._former.append(former)
 
+    def pause(self, region: str) -> None:
+        """Let a region's instances break off what they compute, and answer nothing."""
+        self._paused.setdefault(region, [])
+        for endpoint in self._in(region):
+            for instance in endpoint.instances:
+                for timeout in instance.running.values():
+                    timeout.cancel()
+                endpoint.lost += instance.running
+                instance.running = {}
+
+    def resume(self, region: str) -> None:
+        """Serve again; what was in flight comes to the end that `Assumptions.in_flight` says.
+
+        What waited in an endpoint's queue is still there, unless it expired.
+        """
+        notices = self._paused.pop(region, [])
+        if self.assumptions.in_flight != "silent":
+            for notice in notices:
+                self._scheduler.after(self._notice_s, notice)
+        for endpoint in self._in(region):
+            overdue = [one for one in endpoint.waiting if one.expires_s <= self._scheduler.now()]
+            orphans, endpoint.lost = endpoint.lost, []
+            self._abandon(endpoint, orphans, "InternalServerError: the instance was lost.")
+            for request in overdue:
+                self._expire(endpoint, request)
+            self._pump(endpoint)
+
+    def _in(self, region: str) -> list[Endpoint]:
+        return [endpoint for endpoint in self._endpoints.values() if endpoint.region == region]
+
     def close(self) -> None:
         """Stop every container and give moto's handlers back."""
         self._undo.close()
@@ -441,13 +473,18 @@ class SageMaker:
         self._usage.append(_usage(endpoint, instance))
         instance.container.stop()
         orphans, instance.running = instance.running, {}
-        for request, timeout in orphans.items():
+        for timeout in orphans.values():
             timeout.cancel()
+        self._abandon(endpoint, orphans, "InternalServerError: the instance was stopped.")
+
+    def _abandon(self, endpoint: Endpoint, orphans: Iterable[Request], reason: str) -> None:
+        """Let requests come to the end that is assumed when their instance is gone."""
+        for request in orphans:
             if self.assumptions.in_flight == "requeued" and self._lives(endpoint):
                 endpoint.waiting.appendleft(request)
                 self._expire_later(endpoint, request)
             elif self.assumptions.in_flight != "silent":
-                self._fail(endpoint, request, "InternalServerError: the instance was stopped.")
+                self._fail(endpoint, request, reason)
 
     def _lives(self, endpoint: Endpoint) -> bool:
         return (endpoint.account, endpoint.region, endpoint.name) in self._endpoints
@@ -537,13 +574,15 @@ class SageMaker:
         request.expiry = self._scheduler.at(request.expires_s, self._expire, endpoint, request)
 
     def _expire(self, endpoint: Endpoint, request: Request) -> None:
+        if endpoint.region in self._paused:
+            return
         endpoint.waiting.remove(request)
         if self.assumptions.expired == "notified":
             self._fail(endpoint, request, "ClientError: the request expired in the queue.")
 
     def _pump(self, endpoint: Endpoint) -> None:
         """Hand waiting requests to the instances that have room, the emptiest first."""
-        while endpoint.waiting:
+        while endpoint.waiting and endpoint.region not in self._paused:
             free = min(endpoint.in_service, key=lambda one: len(one.running), default=None)
             if free is None or len(free.running) >= endpoint.concurrency:
                 return
@@ -635,7 +674,14 @@ class SageMaker:
             (write, tell) if self.assumptions.output == "object_first" else (tell, write)
         )
         first()
-        self._scheduler.after(self._notice_s, second)
+
+        def later() -> None:
+            if endpoint.region in self._paused:
+                self._paused[endpoint.region].append(second)
+            else:
+                second()
+
+        self._scheduler.after(self._notice_s, later)
 
     def _copies(self) -> int:
         """Decide how often a notification comes."""

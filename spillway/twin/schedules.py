@@ -85,6 +85,7 @@ class Schedules:
         self._functions = functions
         self._rules: dict[str, Rule] = {}
         self._timers: dict[str, Event] = {}
+        self._paused: set[str] = set()
 
     def create(self, resource: Resource) -> Resource | None:
         """Deploy a rule from a template."""
@@ -133,6 +134,14 @@ class Schedules:
         """Switch a rule on or off; a rate counts from now."""
         self.add(replace(self._rules[arn], enabled=enabled))
 
+    def pause(self, region: str) -> None:
+        """Send no event in a region until `resume`; what would have been sent never is."""
+        self._paused.add(region)
+
+    def resume(self, region: str) -> None:
+        """Send events again, at the times at which they were due anyway."""
+        self._paused.discard(region)
+
     def _plan(self, rule: Rule, created_s: float, after_s: float) -> None:
         when_s = next_s(rule.expression, created_s, after_s)
         if when_s is not None:
@@ -145,6 +154,8 @@ class Schedules:
             self.scheduler.after(delay_s, self._send, rule, target, when_s)
 
     def _send(self, rule: Rule, target: Target, when_s: float) -> None:
+        if rule.region in self._paused:
+            return
         body = target.input or json.dumps(self._event(rule, when_s))
         _, _, service, region, account, *rest = target.arn.split(":")
         if service == "lambda":

@@ -25,6 +25,7 @@ from spillway.twin.dynamodb import DynamoDb
 from spillway.twin.event_sources import EventSources
 from spillway.twin.functions import Functions
 from spillway.twin.http import Transport
+from spillway.twin.regions import Regions, Services
 from spillway.twin.resources import Deploy
 from spillway.twin.s3 import S3
 from spillway.twin.sagemaker import Assumptions, SageMaker
@@ -40,8 +41,9 @@ class Twin:
     """A deployment on this machine; one at a time in a process, as moto's state is one.
 
     Each part is an attribute, with its settings and its faults: `scheduler`, `hook`, `functions`,
-    `event_sources`, `schedules`, `gateway`, `sagemaker`, `dynamodb`, `s3`, `sqs`, `scaling` and
-    `cloudformation`. It is open from here on until `close`, also as a context manager.
+    `event_sources`, `schedules`, `gateway`, `sagemaker`, `dynamodb`, `s3`, `sqs`, `scaling`,
+    `cloudformation`, and `regions` for faults of whole regions. It is open from here on until
+    `close`, also as a context manager.
 
     Args:
         assembly: Directory that `make synth` wrote.
@@ -97,6 +99,19 @@ class Twin:
             undo.callback(self.dynamodb.close)
             self.s3 = S3(self.scheduler)
             undo.callback(self.s3.close)
+            self.regions = Regions(
+                self.hook,
+                Services(
+                    dynamodb=self.dynamodb,
+                    event_sources=self.event_sources,
+                    functions=self.functions,
+                    gateway=self.gateway,
+                    s3=self.s3,
+                    sagemaker=self.sagemaker,
+                    schedules=self.schedules,
+                ),
+                names=(stack.region for stack in self.assembly.stacks),
+            )
             self.cloudformation = CloudFormation(self._services())
             undo.callback(self.cloudformation.close)
             # Last in, first out: the loop ends before anything it uses.
@@ -146,11 +161,6 @@ class Twin:
         """
         self.cloudformation.deploy(self.assembly)
         return self
-
-    @property
-    def regions(self) -> list[str]:
-        """Regions that serve an API, in the order of deployment."""
-        return self.gateway.regions()
 
     def operator(self, region: str) -> Session:
         """A boto3 session of somebody with every permission, whose calls the hook logs."""
