@@ -74,8 +74,8 @@ class Permissions:
             self._table(names.gate, "GetItem", "UpdateItem"),
             self._tier_queues("SendMessage"),
             self._queue(names.webhooks, "SendMessage"),
-            self._objects("GetObject", self._results(self.region)),
-            self._objects("DeleteObject", self._results(self.region)),
+            self._objects("GetObject", self._left_here()),
+            self._objects("DeleteObject", self._left_here()),
             self._bucket(),
             self._invoke("dispatch"),
             *self._key(),
@@ -188,13 +188,21 @@ class Permissions:
     def _results(self, *regions: str) -> list[str]:
         return [f"{self.deployment.names.bucket(region)}/results" for region in regions]
 
+    def _left_here(self) -> list[str]:
+        """What attempts leave in this region: results and errors."""
+        bucket = self.deployment.names.bucket(self.region)
+        return [f"{bucket}/{prefix}" for prefix in ("results", "failures")]
+
     def _payloads(self) -> list[str]:
         """All that a job leaves in buckets, in whichever region it was accepted and ran."""
         names, regions = self.deployment.names, self.deployment.regions
-        buckets = [names.bucket(region) for region in regions]
-        if len(regions) > 1:
-            buckets += [names.replica_bucket(region) for region in regions]
-        return [f"{bucket}/{prefix}" for bucket in buckets for prefix in ("inputs", "results")]
+        kept = [names.bucket(region) for region in regions]
+        copies = [names.replica_bucket(region) for region in regions] if len(regions) > 1 else []
+        copied = ("inputs", "results")
+        return [
+            *(f"{bucket}/{prefix}" for bucket in kept for prefix in (*copied, "failures")),
+            *(f"{bucket}/{prefix}" for bucket in copies for prefix in copied),
+        ]
 
     def _bucket(self) -> Grant:
         """Without it S3 answers 403 instead of 404 for an object that is not there."""

@@ -18,6 +18,27 @@ def output_key(model: str, version: str, job_id: str, attempt: int) -> str:
     return f"results/{model}/{version}/{job_id}/{attempt}.json"
 
 
+def failure_key(model: str, version: str, job_id: str, attempt: int) -> str:
+    """Where the error that a model answered should lie in its region's bucket.
+
+    That SageMaker names it like an answer is not documented (docs/assumptions.md).
+    """
+    return f"{failure_prefix(model, version)}{job_id}/{attempt}.json"
+
+
+def failure_prefix(model: str, version: str) -> str:
+    """Where all the errors of a version lie."""
+    return f"failures/{model}/{version}/"
+
+
+def attempt_keys(model: str, version: str, job_id: str, attempt: int) -> set[str]:
+    """All that an attempt may leave: SageMaker writes an object even for a small answer."""
+    return {
+        output_key(model, version, job_id, attempt),
+        failure_key(model, version, job_id, attempt),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoints:
     """Invokes endpoints. The client must never repeat a send by itself."""

@@ -60,6 +60,17 @@ class Payloads:
                 return None
             raise
 
+    def failure(self, key: str, *, bytes_max: int) -> bytes:
+        """Read the beginning of what a model of this region answered instead of a result.
+
+        Raises:
+            botocore.exceptions.ClientError: It is not there, or empty.
+        """
+        reply = self.client_in(self.region).get_object(
+            Bucket=self.names.bucket(self.region), Key=key, Range=f"bytes=0-{bytes_max - 1}"
+        )
+        return reply["Body"].read()
+
     def link(self, key: str, *, region: str) -> str:
         """A link to a result in a region, which works without a key for an hour."""
         return self.client_in(region).generate_presigned_url(

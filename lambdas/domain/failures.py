@@ -7,6 +7,8 @@ from typing import Any
 
 MESSAGE_CHARACTERS_MAX = 500
 """A model's message is kept that long: it may quote the request."""
+SEARCHED_CHARACTERS_MAX = 8_000
+"""Of a model's message: what follows could be told only after thousands of blanks."""
 NO_MESSAGE = "The model failed without a message."
 _FIELDS = ("error", "message", "errorMessage", "detail", "msg")
 """Where model servers put their message: OpenAI's shape, TorchServe, DJL, FastAPI, vLLM."""
@@ -36,9 +38,9 @@ def model_message(body: bytes | None, reason: str) -> str:
     Returns:
         At most `MESSAGE_CHARACTERS_MAX` characters, one line, without what looks like a secret.
     """
-    text = _words(body) if body else ""
+    text = _beginning((_words(body) if body else "") or reason)
     # Secrets go first: the end of the text must not cut one into something unrecognisable.
-    plain = " ".join(_SECRETS.sub("[removed]", text or reason).split())
+    plain = " ".join(_SECRETS.sub("[removed]", text).split())
     return plain[:MESSAGE_CHARACTERS_MAX] or NO_MESSAGE
 
 
@@ -58,11 +60,21 @@ def late_message(earlier: Mapping[str, str] | None) -> str:
     return text[:MESSAGE_CHARACTERS_MAX]
 
 
+def _beginning(text: str) -> str:
+    """As much as is searched for secrets: the time of that can grow with the square."""
+    if len(text) <= SEARCHED_CHARACTERS_MAX:
+        return text
+    whole, _, _ = text[:SEARCHED_CHARACTERS_MAX].rpartition(" ")
+    return whole or text[:SEARCHED_CHARACTERS_MAX]
+
+
 def _words(body: bytes) -> str:
     try:
         text = body.decode()
-    except UnicodeDecodeError:
-        return ""
+    except UnicodeDecodeError as error:
+        if error.reason != "unexpected end of data":
+            return ""
+        text = body[: error.start].decode()  # only its beginning was read
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):

@@ -8,7 +8,7 @@ from typing import Any
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
-from lambdas.adapters.endpoints import output_key
+from lambdas.adapters.endpoints import attempt_keys, failure_key, failure_prefix, output_key
 from lambdas.adapters.ledger import Attempt
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
@@ -18,6 +18,9 @@ from lambdas.domain.job import Job, parse_inference_id
 from lambdas.handlers.endings import Answer, Endings
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.wiring import Execution, Function, Handler
+
+FAILURE_BYTES_MAX = 1 << 20
+"""Of a model's error that are read: enough for any that is JSON, and no matter for the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,7 @@ class Notification:
         succeeded: Whether the container answered with success.
         body: The container's answer, when the notification carries it.
         reason: Why it failed; empty otherwise.
+        failure_location: `s3://` address of the container's error, when the notification names one.
     """
 
     job: str
@@ -37,6 +41,7 @@ class Notification:
     succeeded: bool
     body: bytes | None
     reason: str
+    failure_location: str | None = None
 
 
 def read_notification(text: str) -> Notification | None:
@@ -47,7 +52,8 @@ def read_notification(text: str) -> Notification | None:
 
     Source:
         SageMaker developer guide, "Check prediction results". Where the included answer stands
-        is not documented; both places that are seen in use are read.
+        is not documented, nor whether a failure's object is named; both places that are seen in
+        use are read.
     """
     try:
         document = json.loads(text)
@@ -61,13 +67,24 @@ def read_notification(text: str) -> Notification | None:
         succeeded=succeeded,
         body=_included(document),
         reason="" if succeeded else str(document.get("failureReason") or "no reason given"),
+        failure_location=None if succeeded else _failure_location(document),
     )
 
 
-def _included(document: dict[str, Any]) -> bytes | None:
+def _told(document: dict[str, Any], name: str) -> Any:
+    """What a notification tells of the response, at its top or among the parameters."""
     parameters = document.get("responseParameters")
-    nested = parameters.get("responseBody") if isinstance(parameters, dict) else None
-    part = document.get("responseBody") or nested
+    nested = parameters.get(name) if isinstance(parameters, dict) else None
+    return document.get(name) or nested
+
+
+def _failure_location(document: dict[str, Any]) -> str | None:
+    location = _told(document, "failureLocation")
+    return location if isinstance(location, str) else None
+
+
+def _included(document: dict[str, Any]) -> bytes | None:
+    part = _told(document, "responseBody")
     if not isinstance(part, dict) or "content" not in part:
         return None
     content = str(part["content"])
@@ -96,8 +113,7 @@ class Completer:
         if notification.succeeded:
             self._succeeded(notification)
         else:
-            message = model_message(notification.body, notification.reason)
-            self._failed(notification, code="model_error", message=message)
+            self._failed(notification, code="model_error")
 
     def _succeeded(self, notification: Notification) -> None:
         key, body = None, notification.body
@@ -142,8 +158,8 @@ class Completer:
         """The client erased the job while the model still worked on it."""
         model = self.endings.policy.models.get(job.model)
         versions = {job.version, *(model.versions if model else ())} - {None}
-        keys = {output_key(job.model, str(version), job.id, attempt) for version in versions}
-        self.payloads.erase_results(keys, region=self.region)
+        keys = [attempt_keys(job.model, str(version), job.id, attempt) for version in versions]
+        self.payloads.erase_results(set().union(*keys), region=self.region)
 
     def _key(self, notification: Notification) -> str | None:
         job = self.endings.ledger.get(notification.job)
@@ -151,19 +167,44 @@ class Completer:
             return None
         return output_key(job.model, job.version, job.id, notification.attempt)
 
-    def _failed(self, notification: Notification, *, code: str, message: str) -> None:
+    def _failed(self, notification: Notification, *, code: str, message: str | None = None) -> None:
+        """End the attempt; without a message, with the model's own."""
         job = self.endings.ledger.get(notification.job)
         if job is None or job.attempt != notification.attempt:
             logger.info("late failure dropped", job_id=notification.job)
-            return
-        outcome = self.endings.failed(job, code=code, message=message, now_ms=now_ms())
-        logger.info(
-            "attempt failed",
-            job_id=job.id,
-            attempt=job.attempt,
-            code=code,
-            status=outcome.job.status if outcome.job else "unknown",
-        )
+        else:
+            message = message or model_message(self._error(job, notification), notification.reason)
+            job = self.endings.failed(job, code=code, message=message, now_ms=now_ms()).job
+            logger.info(
+                "attempt failed",
+                job_id=notification.job,
+                attempt=notification.attempt,
+                code=code,
+                status=job.status if job else "unknown",
+            )
+        if job is not None and job.erased:
+            self._erase(job, notification.attempt)
+
+    def _error(self, job: Job, notification: Notification) -> bytes | None:
+        """What the model said, also if it was too long for the notification."""
+        if notification.body is not None or job.status.terminal:
+            return notification.body
+        try:
+            return self.payloads.failure(
+                self._failure_key(job, notification), bytes_max=FAILURE_BYTES_MAX
+            )
+        except AWS_ERRORS as error:
+            # The attempt must end all the same: SageMaker's reason is told instead.
+            logger.info("no error of the model found", job_id=job.id, reason=reason(error))
+            return None
+
+    def _failure_key(self, job: Job, notification: Notification) -> str:
+        """Where SageMaker says that the error is, if that is a place for this version's errors."""
+        version, bucket = str(job.version), self.payloads.location("", home=self.region)
+        told = notification.failure_location or ""
+        if told.startswith(f"{bucket}{failure_prefix(job.model, version)}"):
+            return told.removeprefix(bucket)
+        return failure_key(job.model, version, job.id, notification.attempt)
 
 
 def create(execution: Execution) -> Handler:

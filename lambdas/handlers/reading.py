@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from lambdas.adapters.clock import now_ms, now_s
-from lambdas.adapters.endpoints import output_key
+from lambdas.adapters.endpoints import attempt_keys
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
@@ -162,15 +162,16 @@ class Reading:
 
 
 def result_keys(job: Job, policy: Policy) -> set[str]:
-    """Where any attempt may have left a result: SageMaker writes one even for small answers."""
+    """Where any attempt may have left a result, or an error."""
     model = policy.models.get(job.model)
     versions = set(model.versions) if model else set()
     if job.version is not None:
         versions.add(job.version)
     return {
-        output_key(job.model, version, job.id, attempt)
+        key
         for version in versions
         for attempt in range(1, job.attempt + 1)
+        for key in attempt_keys(job.model, version, job.id, attempt)
     }
 
 

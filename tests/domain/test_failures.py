@@ -1,12 +1,14 @@
 """What a model says when it fails."""
 
 import json
+import time
 
 import pytest
 
 from lambdas.domain.failures import (
     MESSAGE_CHARACTERS_MAX,
     NO_MESSAGE,
+    SEARCHED_CHARACTERS_MAX,
     late_message,
     model_message,
 )
@@ -95,6 +97,25 @@ def test_a_secret_at_the_end_is_not_cut_in_half() -> None:
     """Half a key is half the work of guessing it."""
     text = "x" * (MESSAGE_CHARACTERS_MAX - 20) + " sk-spillway-" + "A" * 43
     assert "AAA" not in model_message(text.encode(), REASON)
+
+
+def test_a_secret_far_behind_blanks_is_not_cut_in_half() -> None:
+    """Blanks are told as one, so that the end of what is searched can be near the beginning."""
+    secret = "sk-spillway-" + "A" * 43
+    text = "refused:".ljust(SEARCHED_CHARACTERS_MAX - 20) + secret
+    assert "AAA" not in model_message(text.encode(), REASON)
+
+
+def test_a_text_made_to_be_searched_for_long_is_not() -> None:
+    """A megabyte of what begins like a token held up the results of every tenant for minutes."""
+    started_s = time.perf_counter()
+    model_message(b"eyJaaaaaaaa-" * 80_000, REASON)
+    assert time.perf_counter() - started_s < 2
+
+
+def test_an_error_of_which_only_the_beginning_was_read_is_told() -> None:
+    """The end of what is read may be in the middle of a letter."""
+    assert model_message("zu groß".encode()[:-1], REASON) == "zu gro"
 
 
 def test_a_job_that_waited_in_vain_for_a_retry_tells_what_failed() -> None:

@@ -438,6 +438,23 @@ def test_whatever_shape_the_models_error_has_its_message_is_found(
     assert shown in client.view(job)["error"]["message"]
 
 
+def test_a_models_error_is_told_also_when_it_is_too_long_for_its_notification(
+    world: World, client: Tenant
+) -> None:
+    """A server that answers with its whole trace has said what is wrong, too."""
+    said = json.dumps({"error": "bad prompt", "trace": noise(200_000)}).encode()
+    world.model("small").answers(lambda request: Answer(status=500, body=said))
+    job = client.submit()
+
+    world.assert_rest()
+
+    view = client.view(job)
+    assert (view["status"], view["error"]["message"]) == ("failed", "bad prompt")
+    assert client.client().delete(f"/v1/jobs/{job}").status_code == 200
+    left = world.aws("s3").list_objects_v2(Bucket=world.names.bucket(world.region))
+    assert not [each["Key"] for each in left.get("Contents", ()) if job in each["Key"]]
+
+
 @pytest.mark.parametrize(
     "secret",
     [

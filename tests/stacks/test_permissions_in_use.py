@@ -82,7 +82,7 @@ def echo(body: bytes) -> Answer:
     """Fail for some, give back the rest."""
     document = json.loads(body)
     if document == "fail":
-        return Answer(status=500, body=b"no")
+        return Answer(status=500, body=b"no, " * 50_000)  # too long for its notification
     return Answer(body=json.dumps({"echo": document}).encode())
 
 
@@ -132,6 +132,7 @@ def work(twin: Twin, operators: Directory) -> None:
                 assert client.get(f"/v1/{path}").status_code == 200
         assert here.delete(f"/v1/jobs/{big}").status_code == 200
         assert there.delete(f"/v1/jobs/{small}").status_code == 200
+        assert here.delete(f"/v1/jobs/{failing}").status_code == 200
     twin.scheduler.run_for(10)
 
 
@@ -155,4 +156,6 @@ def test_no_function_calls_what_its_role_forbids(deployed: tuple[Twin, Assembly]
     # The work above must have reached every function, or this test looks at nothing.
     assert {function for function, _ in called} == FUNCTIONS
     assert {("submit", "s3:PutObject"), ("submit", "s3:DeleteObject")} <= called
+    read = [call.params["Key"] for call in twin.hook.log if call.operation == "GetObject"]
+    assert [key for key in read if key.startswith("failures/")]
     assert {("dispatch", "sagemaker:InvokeEndpointAsync"), ("sweep", "dynamodb:Query")} <= called
