@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from lambdas.domain.job import inference_id
 
 if TYPE_CHECKING:
@@ -11,6 +13,14 @@ if TYPE_CHECKING:
 
 BODY_BYTES_MAX = 128_000
 """InvokeEndpointAsync's inline Body (its API reference); larger inputs travel through S3."""
+
+
+REFUSALS = frozenset({"ValidationError", "ValidationException"})
+"""Codes of what is wrong with the request itself; any other error may pass."""
+
+
+class InvocationRefusedError(Exception):
+    """SageMaker does not take this request, however often it is sent."""
 
 
 def output_key(model: str, version: str, job_id: str, attempt: int) -> str:
@@ -66,19 +76,27 @@ class Endpoints:
             location: `s3://` address of the JSON when there is no body.
             request_ttl_s: Longest stay in the endpoint's queue.
             invocation_timeout_s: Longest run.
+
+        Raises:
+            InvocationRefusedError: It would be refused again.
         """
         source: dict[str, Any] = {"Body": body} if location is None else {"InputLocation": location}
-        self.client.invoke_endpoint_async(
-            EndpointName=endpoint,
-            ContentType="application/json",
-            Accept="application/json",
-            InferenceId=inference_id(job_id, attempt),
-            S3OutputPathExtension=job_id,
-            Filename=f"{attempt}.json",
-            RequestTTLSeconds=request_ttl_s,
-            InvocationTimeoutSeconds=invocation_timeout_s,
-            **source,
-        )
+        try:
+            self.client.invoke_endpoint_async(
+                EndpointName=endpoint,
+                ContentType="application/json",
+                Accept="application/json",
+                InferenceId=inference_id(job_id, attempt),
+                S3OutputPathExtension=job_id,
+                Filename=f"{attempt}.json",
+                RequestTTLSeconds=request_ttl_s,
+                InvocationTimeoutSeconds=invocation_timeout_s,
+                **source,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in REFUSALS:
+                raise InvocationRefusedError from error
+            raise
 
 
 @dataclass(frozen=True, slots=True)

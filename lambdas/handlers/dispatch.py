@@ -12,7 +12,7 @@ from typing import Any
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
-from lambdas.adapters.endpoints import BODY_BYTES_MAX, Endpoints
+from lambdas.adapters.endpoints import BODY_BYTES_MAX, Endpoints, InvocationRefusedError
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate, GateState
 from lambdas.adapters.ledger import Attempt, Ledger, Outcome
@@ -239,8 +239,22 @@ class Dispatcher:
             return
         if job.slot != slot:
             result.kept.discard(slot)
+        self._hand_over(model, ticket, job, result)
+
+    def _hand_over(self, model: Model, ticket: Ticket, job: Job, result: Round) -> None:
+        """Invoke the endpoint, and be done with the message unless that may be tried again."""
         try:
             self._invoke(model, job)
+            result.started[ticket.tier] += 1
+        except InvocationRefusedError:
+            logger.warning("invocation refused for good", job_id=job.id, attempt=job.attempt)
+            # Without AWS's message: it names the account and what is in it.
+            self.endings.failed(
+                job,
+                code="invocation_refused",
+                message="The endpoint does not take this request.",
+                now_ms=now_ms(),
+            )
         except AWS_ERRORS as error:
             # The attempt keeps its slot and its message: the redelivery invokes again.
             logger.warning(
@@ -251,7 +265,6 @@ class Dispatcher:
             )
             self._later(model, ticket)
             return
-        result.started[ticket.tier] += 1
         result.done.append(ticket)
 
     def _invoke(self, model: Model, job: Job) -> None:

@@ -70,6 +70,62 @@ def test_a_job_that_cannot_be_started_holds_up_no_other(world: World, client: Te
     assert len(world.slots()) <= 1, "only the slot that the refused job may hold is kept"
 
 
+def is_attempt(call: Any, job: str) -> bool:
+    """Whether a call hands this job to its endpoint."""
+    return str(call.params.get("InferenceId", "")).startswith(job)
+
+
+@pytest.mark.parametrize("code", ["ValidationError", "ValidationException"])
+def test_a_request_that_sagemaker_refuses_for_good_ends_at_once(
+    world: World, client: Tenant, code: str
+) -> None:
+    """It used to be sent again every five seconds, in a slot that others waited for."""
+    ids: list[str] = []
+    refused = world.fail(
+        code,
+        function="dispatch",
+        operation="InvokeEndpointAsync",
+        times=None,
+        when=lambda call: bool(ids) and is_attempt(call, ids[0]),
+    )
+    ids.append(client.submit())
+    other = client.submit()
+
+    world.assert_rest(SOON_S)
+
+    view = client.view(ids[0])
+    assert (view["status"], view["attempt"], refused.hits) == ("failed", 3, 3)
+    assert view["error"]["code"] == "invocation_refused"
+    assert world.deployment.account not in view["error"]["message"]
+    assert client.view(other)["status"] == "completed"
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "ServiceUnavailable", "InternalFailure"])
+def test_an_endpoint_that_stutters_costs_no_attempt(
+    world: World, client: Tenant, code: str
+) -> None:
+    """An outage of a minute would use up the attempts of every job in the queue."""
+    fault = world.fail(code, function="dispatch", operation="InvokeEndpointAsync", times=4)
+    job = client.submit()
+
+    world.until(lambda: client.view(job)["status"] == "completed", 60)
+
+    assert (fault.hits, client.view(job)["attempt"]) == (4, 1)
+
+
+def test_a_refused_invocation_whose_dispatcher_dies_is_refused_again(
+    world: World, client: Tenant
+) -> None:
+    """Between the refusal and the attempt's end nothing is lost: its message comes back."""
+    world.fail("ValidationError", function="dispatch", operation="InvokeEndpointAsync", times=2)
+    world.fail("die_before", function="dispatch", service="sqs", operation="SendMessage")
+    job = client.submit()
+
+    world.assert_rest()
+
+    assert (client.view(job)["status"], client.view(job)["attempt"]) == ("completed", 2)
+
+
 def test_slots_whose_reservation_was_not_answered_are_not_lost(world: World) -> None:
     """The SDK asks again, and finds the tokens of its first request where they fill the gate."""
     gate = Gate(world.aws("dynamodb"), world.names.gate)
