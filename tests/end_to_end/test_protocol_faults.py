@@ -198,6 +198,22 @@ def test_every_unfinished_job_is_looked_at() -> None:
     assert sum(len(page) for page in Ledger(client, "ledger").live("here", "small")) == 200
 
 
+def test_a_slot_that_a_retry_did_not_give_back_is_found(world: World, client: Tenant) -> None:
+    """Once the job is queued again nobody knows its former slot: only sweep sees it."""
+    world.model("small").answers(Script({"slot": [RuntimeError("once"), {"fine": True}]}))
+    fault = world.fail(
+        "die_before",
+        function="complete",
+        when=lambda call: call.params.get("TableName") == world.names.gate,
+    )
+    job = client.submit(input={"name": "slot"})
+    world.until(lambda: client.view(job)["status"] == "completed")
+    world.run_for(SOON_S)
+    assert (fault.hits, len(world.slots())) == (1, 1)
+
+    world.until(lambda: not world.slots(), 180 - SOON_S)
+
+
 def test_bells_ring_while_beat_is_silent(world: World, client: Tenant) -> None:
     """What beat saw before it fell silent says nothing of the work that waits now."""
     world.fail("die_before", function="beat", times=None)
