@@ -70,6 +70,26 @@ def test_a_job_that_cannot_be_started_holds_up_no_other(world: World, client: Te
     assert len(world.slots()) <= 1, "only the slot that the refused job may hold is kept"
 
 
+@pytest.mark.parametrize(
+    ("times", "status", "replayed"), [(1, 202, None), (3, 503, "true")], ids=["once", "every-try"]
+)
+def test_only_a_request_that_the_client_repeats_is_called_a_replay(
+    world: World, client: Tenant, times: int, status: int, replayed: str | None
+) -> None:
+    """The ledger knows a write of its own that timed out; a client that asks again does not."""
+    body = {"model": "small", "input": {"text": "hello"}}
+    key = f"times-{times}"
+    fault = world.fail("timeout_after", function="submit", operation="PutItem", times=times)
+
+    first = client.post(body, key=key)
+    answer = first if status == 202 else client.post(body, key=key)
+
+    assert (fault.hits, first.status_code) == (times, status)
+    assert answer.headers.get("Idempotent-Replayed") == replayed
+    world.assert_rest()
+    assert client.view(answer.json()["id"])["attempt"] == 1
+
+
 def is_attempt(call: Any, job: str) -> bool:
     """Whether a call hands this job to its endpoint."""
     return str(call.params.get("InferenceId", "")).startswith(job)
