@@ -9,6 +9,7 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
@@ -192,6 +193,23 @@ class Network(Protocol):
         """How many times its usual time a call takes."""
 
 
+class Flight(Protocol):
+    """A call that is on its way to where it has its effect."""
+
+    def arrive(self) -> str:
+        """Wait for its turn; the error code that it is refused with, empty if it is not."""
+
+
+class Consistency(Protocol):
+    """What tables that are one in several regions ask of a call."""
+
+    def extra_s(self, call: Call) -> float:
+        """Seconds that regions take to agree, besides the usual latency."""
+
+    def flight(self, call: Call) -> AbstractContextManager[Flight | None]:
+        """Hold a call's place among those to the same items until it is over."""
+
+
 class CallLog:
     """Every call in the order of sending: the last `ENTRIES_MAX` in full, all of them counted.
 
@@ -266,6 +284,7 @@ class Hook:
         rules: Faults, the first that matches wins.
         network: What cuts regions off or slows them; operators' calls are not subject to it,
             so that a test can look into a region that is down.
+        consistency: What strongly consistent tables ask of the calls of functions.
     """
 
     def __init__(
@@ -281,6 +300,7 @@ class Hook:
         self.log = CallLog()
         self.rules: list[Fault] = []
         self.network: Network | None = None
+        self.consistency: Consistency | None = None
         self.latency_s: dict[str | tuple[str, str], float] = dict(
             LATENCY_S if scheduler.virtual else {}
         ) | dict(latency_s or {})
@@ -414,31 +434,29 @@ class Hook:
         """Latency there, faults, the effect, latency back."""
         fault = self._fault(call, cut=self._cut(call))
         half_s = self._latency_s(call) / 2
-        gives_up_s = self._go(request, call, sending, fault, half_s)
-        action = fault.action if fault else ""
-        if fault and action not in ("die_after", "timeout_after", "slow"):
-            response = _failure(request, fault, sending.client.meta.service_model)
-        else:
-            response = self._effect(request, call, sending.client.meta.config.read_timeout)
-        if action == "die_after":
-            self.die(sending.caller)
-        if action == "timeout_after" or self.scheduler.now() + half_s > gives_up_s:
-            self._time_out(request, gives_up_s)
-        if half_s:
-            self.scheduler.sleep(half_s)
+        gives_up_s = self._depart(request, call, sending, fault)
+        with self._flight(call) as flight:
+            if half_s:
+                self._travel(request, half_s, gives_up_s)
+                self.alive(sending.caller)
+            if self._cut(call):  # Lost on its way there.
+                self._time_out(request, gives_up_s)
+            refusal = flight.arrive() if flight is not None else ""
+            response = self._effect(request, call, sending, fault, refusal)
+            if fault and fault.action == "timeout_after":
+                self._time_out(request, gives_up_s)
+            if self.scheduler.now() + half_s > gives_up_s:
+                self._time_out(request, gives_up_s)
+            if half_s:
+                self.scheduler.sleep(half_s)
         if self._cut(call):  # Lost on its way back.
             self._time_out(request, gives_up_s)
         return response
 
-    def _go(
-        self,
-        request: AWSPreparedRequest,
-        call: Call,
-        sending: _Sending,
-        fault: Fault | None,
-        half_s: float,
+    def _depart(
+        self, request: AWSPreparedRequest, call: Call, sending: _Sending, fault: Fault | None
     ) -> float:
-        """Bring a request to where it has its effect; when its sender gives up waiting."""
+        """Send a request off, unless it gets nowhere; when its sender gives up waiting."""
         action, config = fault.action if fault else "", sending.client.meta.config
         if fault and fault.delay_s:
             self.scheduler.sleep(fault.delay_s)
@@ -452,12 +470,12 @@ class Hook:
         gives_up_s: float = self.scheduler.now() + config.read_timeout
         if action == "timeout_before":
             self._time_out(request, gives_up_s)
-        if half_s:
-            self._travel(request, half_s, gives_up_s)
-            self.alive(sending.caller)
-            if self._cut(call):  # Lost on its way there.
-                self._time_out(request, gives_up_s)
         return gives_up_s
+
+    def _flight(self, call: Call) -> AbstractContextManager[Flight | None]:
+        if self.consistency is None or call.function == OPERATOR:
+            return nullcontext()
+        return self.consistency.flight(call)
 
     def _travel(self, request: AWSPreparedRequest, seconds: float, gives_up_s: float) -> None:
         """Let a request be on its way; its effect happens also if its sender gives up before."""
@@ -475,7 +493,27 @@ class Hook:
     def _cut(self, call: Call) -> bool:
         return self.network is not None and call.function != OPERATOR and self.network.cut(call)
 
-    def _effect(self, request: AWSPreparedRequest, call: Call, timeout_s: float) -> AWSResponse:
+    def _effect(
+        self,
+        request: AWSPreparedRequest,
+        call: Call,
+        sending: _Sending,
+        fault: Fault | None,
+        refusal: str,
+    ) -> AWSResponse:
+        """What becomes of a request where it arrives; its sender may die of it."""
+        if fault and fault.action not in ("die_after", "timeout_after", "slow"):
+            model = sending.client.meta.service_model
+            return _failure(request, fault.action, model, status=fault.status)
+        if refusal:
+            response = _failure(request, refusal, sending.client.meta.service_model)
+        else:
+            response = self._served(request, call, sending.client.meta.config.read_timeout)
+        if fault and fault.action == "die_after":
+            self.die(sending.caller)
+        return response
+
+    def _served(self, request: AWSPreparedRequest, call: Call, timeout_s: float) -> AWSResponse:
         if (call.service, call.operation) not in BLOCKING:
             return _moto(request)
         task = self.scheduler.spawn(_moto, request, name=call.operation)
@@ -492,6 +530,8 @@ class Hook:
         mean_s = table.get((call.service, call.operation))
         if mean_s is None:
             mean_s = table.get(call.service, self.latency_other_s)
+        if self.consistency is not None and mean_s:
+            mean_s += self.consistency.extra_s(call)
         factor = self.network.factor(call) if self.network is not None else 1.0
         if factor != 1.0:
             # On the wall clock the usual time passes by itself; only what is more is added.
@@ -642,9 +682,10 @@ def _response(
     return AWSResponse(request.url, status, cast("Any", headers), MockRawResponse(body))
 
 
-def _failure(request: AWSPreparedRequest, fault: Fault, model: Any) -> AWSResponse:
+def _failure(
+    request: AWSPreparedRequest, code: str, model: Any, *, status: int | None = None
+) -> AWSResponse:
     """An error in the service's protocol, or an empty answer."""
-    code, status = fault.action, fault.status
     if code == "empty":
         return _response(request, 200, {}, b"{}")
     if code == "throttle":

@@ -5,11 +5,11 @@ time does to items, is added here.
 """
 
 import copy
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Literal
 from unittest import mock
 
 from moto.dynamodb.exceptions import MockValidationException
@@ -18,15 +18,68 @@ from moto.dynamodb.models.dynamo_type import Item
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler
 
-from spillway.twin.clock import Scheduler
+from spillway.twin.calls import Call, Flight
+from spillway.twin.clock import Scheduler, Signal
 from spillway.twin.replication import Replication
 from spillway.twin.resources import Resource, UnsupportedError
 
 STRONG_REGIONS: Final = 3
 """A strongly consistent table spans exactly three regions, of which one may be a witness."""
 
+QUORUM: Final = 2
+"""A write is in one more region than its own before it succeeds ("How global tables work")."""
+
+Contention = Literal["ReplicatedWriteConflictException", "ConditionalCheckFailedException"]
+CONFLICT: Final[Contention] = "ReplicatedWriteConflictException"
+NO_QUORUM: Final = "InternalServerError"
+"""What a replica answers that reaches no other one; which error it is, is not documented."""
+
+WRITES: Final = frozenset({"PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"})
+READS: Final = frozenset({"GetItem", "BatchGetItem", "Query", "Scan"})
+
 TTL_AGE_SECONDS_MAX: Final = 5 * 365 * 86_400
 """Items that expired longer ago than five years are left alone: the attribute is a mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Strong:
+    """A strongly consistent table: its three regions, and the names of its key's attributes."""
+
+    regions: frozenset[str]
+    key: tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False)
+class _Write:
+    """A write to items of a strongly consistent table, from its sending to its answer."""
+
+    owner: "DynamoDb"
+    call: Call
+    items: tuple[str, ...]
+    rivals: list["_Write"] = field(default_factory=list)
+    refused: bool = False
+    over: bool = False
+
+    def arrive(self) -> str:
+        """Lose against earlier writes of other regions, or wait for them, as is assumed."""
+        if not self.owner.quorum(self.call):
+            return NO_QUORUM
+        if self.refused:
+            return CONFLICT
+        self.owner.wait_for(self.rivals)
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A strongly consistent read."""
+
+    owner: "DynamoDb"
+    call: Call
+
+    def arrive(self) -> str:
+        """Fail where the replica is alone."""
+        return "" if self.owner.quorum(self.call) else NO_QUORUM
 
 
 class DynamoDb:
@@ -37,16 +90,32 @@ class DynamoDb:
         lag_s: Seconds until a write to an eventually consistent global table is in the other
             replicas; AWS says usually one or less.
         ttl_every_s: Seconds between deletions of expired items; AWS says within a few days.
+        strong_s: Seconds that a write to a strongly consistent table, or a strongly consistent
+            read of one, takes longer than usual, on the virtual clock: the way to the nearest
+            other region and back.
+        contention: What a write meets that is sent while another region's write to the item is
+            under way, which is not documented for conditional ones: that conflict, or its turn
+            after the other one, so that its condition fails if the other one broke it.
     """
 
     def __init__(
-        self, scheduler: Scheduler, *, lag_s: float = 1.0, ttl_every_s: float = 3600.0
+        self,
+        scheduler: Scheduler,
+        *,
+        lag_s: float = 1.0,
+        ttl_every_s: float = 3600.0,
+        strong_s: float = 0.015,
+        contention: Contention = CONFLICT,
     ) -> None:
         self.lag_s = lag_s
+        self.strong_s = strong_s
+        self.contention: Contention = contention
         self.ttl_every_s = ttl_every_s
         self._scheduler = scheduler
         self.replication = Replication(scheduler)
-        self._strong: set[str] = set()
+        self._strong: dict[str, _Strong] = {}
+        self._writes: dict[str, list[_Write]] = {}
+        self._written = Signal(scheduler)
         self._global: set[str] = set()
         self._regions: dict[str, None] = {}
         self._stamps = count(1)
@@ -83,7 +152,10 @@ class DynamoDb:
             _check_strong(properties, regions)
         tables = [_table(resource, region) for region in regions]
         if strong:
-            self._strong.add(resource.physical_id)
+            self._strong[resource.physical_id] = _Strong(
+                frozenset([*regions, *_witnesses(resource)]),
+                tuple(part["AttributeName"] for part in properties["KeySchema"]),
+            )
             for table in tables[1:]:
                 table.items = tables[0].items
         elif len(tables) > 1:
@@ -104,9 +176,8 @@ class DynamoDb:
     def _add_global(self, resource: Resource, regions: list[str]) -> None:
         if resource.region not in regions:
             raise ValueError("Replicas must contain the region of the stack")
-        witnesses = resource.properties.get("GlobalTableWitnesses") or ()
         self._global.add(resource.physical_id)
-        self._regions.update(dict.fromkeys([*regions, *(one["Region"] for one in witnesses)]))
+        self._regions.update(dict.fromkeys([*regions, *_witnesses(resource)]))
 
     def spread(self, source: "_Replica", target: "_Replica", key: tuple[Any, Any]) -> None:
         """Bring one item of one replica to another after the lag, unless that has a newer one."""
@@ -131,6 +202,76 @@ class DynamoDb:
     def stamp(self) -> int:
         """Number writes in the order in which they happened, whatever their region."""
         return next(self._stamps)
+
+    # ---- strongly consistent tables
+
+    def extra_s(self, call: Call) -> float:
+        """Seconds that regions take to agree; see `spillway.twin.calls.Consistency`."""
+        return self.strong_s if self._is_strong(call) else 0.0
+
+    def flight(self, call: Call) -> AbstractContextManager[Flight | None]:
+        """Hold a call's place among those to its items; see `spillway.twin.calls.Consistency`."""
+        if not self._is_strong(call):
+            return nullcontext()
+        if call.operation in READS:
+            return nullcontext(_Read(self, call))
+        return self._flying(call)
+
+    def _is_strong(self, call: Call) -> bool:
+        if call.service != "dynamodb" or self._strong.keys().isdisjoint(_names(call.params)):
+            return False
+        if call.operation in READS:
+            tables = (call.params.get("RequestItems") or {}).values()
+            return any(table.get("ConsistentRead") for table in (call.params, *tables))
+        return call.operation in WRITES
+
+    @contextmanager
+    def _flying(self, call: Call) -> Iterator[_Write]:
+        write = _Write(self, call, tuple(dict.fromkeys(self._items(call.params))))
+        rivals = [rival for item in write.items for rival in self._writes.get(item, ())]
+        write.rivals = [
+            rival for rival in rivals if not rival.refused and rival.call.region != call.region
+        ]
+        write.refused = bool(write.rivals) and self.contention == CONFLICT
+        for item in write.items:
+            self._writes.setdefault(item, []).append(write)
+        try:
+            yield write
+        finally:
+            write.over = True
+            for item in write.items:
+                self._writes[item].remove(write)
+                if not self._writes[item]:
+                    del self._writes[item]
+            self._written.fire()
+
+    def _items(self, params: Mapping[str, Any]) -> Iterator[str]:
+        """Names of the items of strongly consistent tables that a write changes."""
+        requests = [params]
+        for name, changes in (params.get("RequestItems") or {}).items():
+            for change in changes:
+                requests += [{"TableName": name, **each} for each in change.values()]
+        for request in requests:
+            (name,) = _names({"TableName": request.get("TableName", "")})
+            table = self._strong.get(name)
+            if table is not None:
+                whole = request.get("Key") or request.get("Item") or {}
+                yield f"{name} {[whole.get(part) for part in table.key]}"
+
+    def quorum(self, call: Call) -> bool:
+        """Whether the replicas of the call's tables reach one more of their regions."""
+        tables = [self._strong[name] for name in _names(call.params) if name in self._strong]
+        return all(
+            sum(not self.replication.away(region) for region in table.regions) >= QUORUM
+            for table in tables
+        )
+
+    def wait_for(self, writes: list[_Write]) -> None:
+        """Let the current task wait until these writes are over."""
+        while not all(write.over for write in writes):
+            self._written.wait()
+
+    # ---- expiry
 
     def _expire(self, tables: list[Table]) -> None:
         """Delete what has expired, in a replica that the others will hear of."""
@@ -197,6 +338,10 @@ class _Writes:
         self._replica.stamps[key] = self._owner.stamp()
         for other in self._others:
             self._owner.spread(self._replica, other, key)
+
+
+def _witnesses(resource: Resource) -> list[str]:
+    return [one["Region"] for one in resource.properties.get("GlobalTableWitnesses") or ()]
 
 
 def _names(params: Mapping[str, Any]) -> list[str]:

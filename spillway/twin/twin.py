@@ -97,6 +97,7 @@ class Twin:
             self.scaling = Scaling(self.sagemaker)
             self.dynamodb = DynamoDb(self.scheduler)
             undo.callback(self.dynamodb.close)
+            self.hook.consistency = self.dynamodb
             self.s3 = S3(self.scheduler)
             undo.callback(self.s3.close)
             self.regions = Regions(

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from lambdas.wiring import SDK_DEFAULTS
 from spillway.twin.calls import Fault, Hook
 from spillway.twin.clock import Scheduler
-from spillway.twin.dynamodb import DynamoDb
+from spillway.twin.dynamodb import Contention, DynamoDb
 from spillway.twin.resources import Resource, UnsupportedError
 
 HERE, THERE, THIRD = "us-east-1", "us-east-2", "us-west-2"
@@ -25,6 +27,9 @@ KEY = {
     "BillingMode": "PAY_PER_REQUEST",
 }
 ONE = {"pk": {"S": "one"}}
+ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1})
+CONFLICT: Contention = "ReplicatedWriteConflictException"
+REFUSED: Contention = "ConditionalCheckFailedException"
 
 
 class World:
@@ -34,6 +39,7 @@ class World:
         self.scheduler = Scheduler(virtual=True)
         self.hook = Hook(self.scheduler)
         self.dynamodb = DynamoDb(self.scheduler, lag_s=1.0, ttl_every_s=3600.0)
+        self.hook.consistency = self.dynamodb
 
     def client(self, region: str) -> Any:
         """Call DynamoDB in a region."""
@@ -78,6 +84,34 @@ class World:
         """Write the one item there."""
         item = ONE | {"v": {"S": value}}
         self.client(region).put_item(TableName="things", Item=item, **options)
+
+    def race(self, *writers: tuple[float, str, str], config: Any = ONCE, **call: Any) -> list[str]:
+        """Let functions update the one item; how each ended.
+
+        Args:
+            writers: When each sends, in seconds, from which region, and which value.
+            config: Of their clients.
+            call: More parameters of the update.
+        """
+        ended: list[str] = [""] * len(writers)
+
+        def write(number: int, region: str, value: str) -> None:
+            session = self.hook.session(region=region, function=f"f{number}")
+            try:
+                session.client("dynamodb", config=config).update_item(
+                    TableName="things",
+                    Key=ONE,
+                    UpdateExpression="SET v = :v",
+                    ExpressionAttributeValues={":v": {"S": value}} | call.get("values", {}),
+                    **({"ConditionExpression": call["when"]} if "when" in call else {}),
+                )
+            except ClientError as error:
+                ended[number] = error.response["Error"]["Code"]
+
+        for number, (after_s, region, value) in enumerate(writers):
+            self.scheduler.after(after_s, self.scheduler.spawn, write, number, region, value)
+        self.scheduler.run_for(120)
+        return ended
 
 
 @pytest.fixture
@@ -130,6 +164,137 @@ def test_a_conflict_between_regions_can_be_injected(world: World) -> None:
         world.put(THERE, "value")
     assert fault.hits
     world.put(HERE, "value")
+
+
+def test_a_write_meets_another_regions_write_to_the_item(world: World) -> None:
+    """A ledger that was never contended in a test loses jobs on the first busy day.
+
+    "A write operation fails with a ReplicatedWriteConflictException when it attempts to modify an
+    item that is already being modified in another Region. Writes that fail with the
+    ReplicatedWriteConflictException can be retried and will succeed if the item is no longer
+    being modified in another Region" (How global tables work, MRSC).
+    """
+    world.strong()
+    assert world.race((0, HERE, "first"), (0.003, THERE, "second")) == ["", CONFLICT]
+    assert world.value(HERE) == "first"
+    # One after the other, from one region, or about different items, there is no conflict.
+    assert world.race((0, HERE, "a"), (1, THERE, "b")) == ["", ""]
+    assert world.race((0, HERE, "a"), (0.003, HERE, "b")) == ["", ""]
+
+
+def test_whoever_was_refused_is_nobodys_conflict(world: World) -> None:
+    """Of three writers one must win, and the fourth finds the item free."""
+    world.hook.latency_spread = 0.0
+    world.strong()
+    writers = [(0.0, HERE, "a"), (0.01, THERE, "b"), (0.021, HERE, "c")]
+    assert world.race(*writers) == ["", CONFLICT, ""]
+
+
+def test_the_sdk_repeats_a_conflict(world: World) -> None:
+    """Our clients' settings are what makes a conflict a delay and no failure.
+
+    The exception is marked retryable in the service's model (DynamoDB API reference, UpdateItem),
+    and standard mode sends three times.
+    """
+    world.strong()
+    writers = ((0, HERE, "first"), (0.003, THERE, "second"))
+    assert world.race(*writers, config=SDK_DEFAULTS) == ["", ""]
+    assert world.value(HERE) == "second"
+    world.hook.fail(Fault(CONFLICT, times=None))
+    sent = len(world.hook.log)
+    assert world.race((0, HERE, "third"), config=SDK_DEFAULTS) == [CONFLICT]
+    assert len(world.hook.log) - sent == 3
+    assert world.hook.log[-1].status == 400
+
+
+@pytest.mark.parametrize(
+    ("contention", "loser"), [(CONFLICT, CONFLICT), (REFUSED, REFUSED)], ids=["conflict", "turn"]
+)
+def test_of_two_conditional_writes_one_is_refused(
+    world: World, contention: Contention, loser: str
+) -> None:
+    """Two regions that both win a lease run every job twice.
+
+    "Conditional writes evaluate the condition expression against the latest version of an item"
+    (How global tables work, MRSC); which error the loser gets is not documented.
+    """
+    world.dynamodb.contention = contention
+    world.strong()
+    writers = ((0, THERE, "mine"), (0.004, HERE, "no, mine"))
+    assert world.race(*writers, when="attribute_not_exists(pk)") == ["", loser]
+    assert world.value(HERE) == "mine"
+
+
+def test_a_write_that_waited_its_turn_is_carried_out(world: World) -> None:
+    """Without a broken condition nothing is refused where writes take turns."""
+    world.dynamodb.contention = REFUSED
+    world.hook.latency_s["dynamodb", "UpdateItem"] = 0.05
+    world.strong()
+    assert world.race((0, HERE, "first"), (0.003, THERE, "second")) == ["", ""]
+    assert world.value(HERE) == "second"
+
+
+def test_batches_conflict_too(world: World) -> None:
+    """BatchWriteItem lists the exception as well (DynamoDB API reference)."""
+    world.strong()
+    ended: list[str] = []
+
+    def write(region: str) -> None:
+        client = world.hook.session(region=region, function="f").client("dynamodb", config=ONCE)
+        try:
+            client.batch_write_item(RequestItems={"things": [{"PutRequest": {"Item": ONE}}]})
+        except ClientError as error:
+            ended.append(error.response["Error"]["Code"])
+
+    for region in (HERE, THERE):
+        world.scheduler.spawn(write, region)
+    world.scheduler.run_for(5)
+    assert ended == [CONFLICT]
+
+
+def test_agreement_between_regions_takes_its_time(world: World) -> None:
+    """A lease that is renewed in no time is renewed more often than on AWS.
+
+    "Item changes in an MRSC global table replica are synchronously replicated to at least one
+    other Region before the write operation returns a successful response"; strongly consistent
+    reads and writes take longer than with MREC (How global tables work).
+    """
+    world.hook.latency_spread = 0.0
+    world.strong()
+
+    def seconds(**options: Any) -> float:
+        client = world.hook.session(region=HERE, function="f").client("dynamodb")
+        began_s = world.scheduler.now()
+        client.get_item(TableName="things", Key=ONE, **options)
+        return world.scheduler.now() - began_s
+
+    assert seconds() == pytest.approx(0.005, abs=1e-5)
+    assert seconds(ConsistentRead=True) == pytest.approx(0.020, abs=1e-5)
+    began_s = world.scheduler.now()
+    client = world.hook.session(region=HERE, function="f").client("dynamodb")
+    client.delete_item(TableName="things", Key=ONE)
+    assert world.scheduler.now() - began_s == pytest.approx(0.020, abs=1e-5)
+
+
+def test_a_replica_without_the_others_neither_writes_nor_reads_strongly(world: World) -> None:
+    """Two lost regions stop the third: it must say so, and not invent a truth of its own.
+
+    A write succeeds once it is in one more region (How global tables work, MRSC); "eventually
+    consistent reads are allowed" while replication is stopped (Global tables core concepts, fault
+    injection testing).
+    """
+    world.strong()
+    world.put(HERE, "before")
+    world.dynamodb.replication.leave(THERE)
+    assert world.race((0, HERE, "two of three")) == [""]
+    world.dynamodb.replication.leave(THIRD)
+    assert world.race((0, HERE, "alone")) == ["InternalServerError"]
+    client = world.hook.session(region=HERE, function="f").client("dynamodb", config=ONCE)
+    with pytest.raises(ClientError, match="InternalServerError"):
+        client.get_item(TableName="things", Key=ONE, ConsistentRead=True)
+    assert client.get_item(TableName="things", Key=ONE)["Item"]["v"]["S"] == "two of three"
+    world.dynamodb.replication.rejoin(THIRD, 1.0)
+    assert world.race((0, HERE, "again")) == [""]
 
 
 def test_a_witness_holds_no_table(world: World) -> None:

@@ -76,6 +76,7 @@ class World:
             sagemaker=self.sagemaker,
             schedules=self.schedules,
         )
+        self.hook.consistency = self.dynamodb
         self.regions = Regions(self.hook, services, names=EVERYWHERE)
         self.runs: list[tuple[float, str, Any]] = []
 
@@ -558,6 +559,26 @@ def test_the_last_write_wins_though_it_was_made_in_the_lost_region(world: World)
     world.regions.restore(THERE)
     world.scheduler.run_for(1.1)
     assert world.values() == ["last"] * 3
+
+
+def test_the_strong_table_needs_two_of_its_regions(world: World) -> None:
+    """The ledger must survive the loss of one region, and refuse to fork after two.
+
+    "Item changes in an MRSC global table replica are synchronously replicated to at least one
+    other Region before the write operation returns" (How global tables work).
+    """
+    world.table("ledger", strong=True)
+
+    def put(client: Any) -> None:
+        client("dynamodb").put_item(TableName="ledger", Item=ONE)
+
+    world.regions.kill(THERE)
+    assert [world.outcome(region, put)[0] for region in (HERE, THIRD)] == ["", ""]
+    world.regions.isolate(THIRD)
+    assert world.outcome(HERE, put)[0] == "InternalServerError"
+    assert world.outcome(THIRD, put)[0] == ConnectTimeoutError.__name__
+    world.regions.restore(THIRD)
+    assert [world.outcome(region, put)[0] for region in (HERE, THIRD)] == ["", ""]
 
 
 def test_objects_are_replicated_when_both_buckets_are_there(world: World) -> None:
