@@ -8,7 +8,7 @@ from typing import Final, Self
 from config.schema import load
 from spillway import local
 from spillway.assembly import LocalError
-from spillway.client import Client, ServiceError
+from spillway.client import RegionalApi, ServiceError
 from spillway.directory import add_tenant
 from spillway.twin.http import ApiServer, AwsServer
 
@@ -78,7 +78,7 @@ class LocalService:
     def _wait_until_known(self) -> None:
         """Let the key reach every region: the directory is eventually consistent."""
         for url in self.urls.values():
-            with Client(url, self.key) as client:
+            with RegionalApi(url, self.key) as client:
                 for _ in range(int(READY_S_MAX / READY_POLL_S)):
                     with suppress(ServiceError):
                         client.models()

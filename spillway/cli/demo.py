@@ -21,7 +21,7 @@ from spillway.cli.terminal import (
     held_signals,
     progress_console,
 )
-from spillway.client import Client
+from spillway.client import RegionalApi
 from spillway.replay.plan import Assignment
 from spillway.replay.report import Report
 from spillway.traces import SLICE, read
@@ -103,7 +103,7 @@ def _embed(
         jobs = []
         for index, text in enumerate(TEXTS):
             region, url = regions[index % len(regions)]
-            with Client(url, service.key) as client:
+            with RegionalApi(url, service.key) as client:
                 job = client.submit({"model": MODEL, "input": {"input": text}}, wait_s=WAIT_S)
                 jobs.append(_ended(client, job.document))
             console.print(f'{region}: "{text}"', highlight=False, soft_wrap=True)
@@ -119,7 +119,7 @@ def _embed(
     return similarities, [{field: job[field] for field in told} for job in jobs]
 
 
-def _ended(client: Client, job: dict[str, Any]) -> dict[str, Any]:
+def _ended(client: RegionalApi, job: dict[str, Any]) -> dict[str, Any]:
     """The job with its result; one more wait if the first was too short."""
     if job["status"] != "completed":
         client.job(job["id"], wait_s=WAIT_S)

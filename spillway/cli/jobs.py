@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from spillway.cli.terminal import Code, CommandError, Json, answer, table, usage
-from spillway.client import Client
+from spillway.client import RegionalApi
 
 TERMINAL = frozenset({"completed", "failed", "refused", "cancelled", "expired"})
 WAIT_S_MAX = 25
@@ -50,10 +50,13 @@ def _network(context: typer.Context) -> Network:
     return context.obj if isinstance(context.obj, Network) else Network()
 
 
-def _client(network: Network, url: str, key: str) -> Client:
+def _client(network: Network, url: str, key: str) -> RegionalApi:
     if not url:
         raise usage("which service? Give --url or set SPILLWAY_URL; `spillway local` prints both")
-    return Client(url, key or None, transport=network.transport)
+    try:
+        return RegionalApi(url, key or None, transport=network.transport)
+    except ValueError as error:
+        raise usage(str(error)) from error
 
 
 def submit(  # noqa: PLR0913 a command's options
@@ -177,7 +180,7 @@ def _parsed(text: str, where: str) -> Any:
 
 
 def _waited(
-    client: Client, job: dict[str, Any], until_s: float, network: Network
+    client: RegionalApi, job: dict[str, Any], until_s: float, network: Network
 ) -> dict[str, Any]:
     """Wait on in pieces that the service allows, until the time is up; then the whole job."""
     while (left_s := until_s - network.now()) > 0 and job["status"] not in TERMINAL:

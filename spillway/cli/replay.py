@@ -14,7 +14,7 @@ from config.schema import Deployment, load
 from spillway.assembly import synthesize
 from spillway.cli.replaying import sentence, shown, summary
 from spillway.cli.terminal import Code, Json, answer, held_signals, progress_console, usage
-from spillway.client import Client
+from spillway.client import RegionalApi
 from spillway.replay.plan import REGIONS_DEFAULT, TIERS_DEFAULT, Assignment, Request
 from spillway.replay.report import Progress, Report
 from spillway.traces import read
@@ -113,7 +113,7 @@ def _runner(
     }
     if url and not virtual:
         clients = {
-            region: stack.enter_context(Client(base, key))
+            region: stack.enter_context(RegionalApi(base, key))
             for region, base in _urls(url, deployment).items()
         }
         return _over_http(clients, targets_s)
@@ -132,7 +132,7 @@ def _runner(
 
         service = stack.enter_context(LocalService(config, assembly=assembly))
     clients = {
-        region: stack.enter_context(Client(base, service.key))
+        region: stack.enter_context(RegionalApi(base, service.key))
         for region, base in service.urls.items()
     }
     over_http = _over_http(clients, targets_s)
@@ -150,7 +150,7 @@ def _runner(
 
 
 def _over_http(
-    clients: Mapping[str, Client], targets_s: Mapping[str, float]
+    clients: Mapping[str, RegionalApi], targets_s: Mapping[str, float]
 ) -> Callable[[Iterator[Request], Show], Report]:
     from spillway.replay.over_http import HttpReplay  # noqa: PLC0415
 

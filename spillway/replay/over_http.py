@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
-from spillway.client import Client, ServiceError
+from spillway.client import RegionalApi, ServiceError
 from spillway.replay.plan import Request
 from spillway.replay.report import ENDED, Progress, Report
 
@@ -31,7 +31,7 @@ class HttpReplay:
 
     def __init__(
         self,
-        clients: Mapping[str, Client],
+        clients: Mapping[str, RegionalApi],
         targets_s: Mapping[str, float],
         *,
         drain_s_max: float = DRAIN_S_MAX,

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from config.schema import load
-from spillway.client import Client
+from spillway.client import RegionalApi
 from spillway.replay.over_http import HttpReplay
 from spillway.replay.plan import Assignment, Request
 from spillway.traces import Row
@@ -62,7 +62,9 @@ def replayed(api: Api, asked: list[Request], drain_s_max: float = 60.0) -> dict[
     """Replay against the API and give the report."""
     regions = load(CONFIG).regions
     transport = httpx.MockTransport(api)
-    clients = {region: Client("http://api.test", "k", transport=transport) for region in regions}
+    clients = {
+        region: RegionalApi("http://api.test", "k", transport=transport) for region in regions
+    }
     return HttpReplay(clients, TARGETS_S, drain_s_max=drain_s_max).run(asked).document()
 
 
@@ -118,7 +120,7 @@ def test_a_service_that_is_not_there_turns_everything_away(code: str) -> None:
 
     transport = httpx.MockTransport(nowhere)
     clients = dict.fromkeys(
-        load(CONFIG).regions, Client("http://api.test", "k", transport=transport)
+        load(CONFIG).regions, RegionalApi("http://api.test", "k", transport=transport)
     )
     document = HttpReplay(clients, TARGETS_S).run(requests(3)).document()
 
