@@ -8,13 +8,14 @@ thread, and on the virtual clock no time but the one that the stacks take.
 
 import asyncio
 import json
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import anyio.to_thread
 import httpx
@@ -24,6 +25,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from spillway.twin.apigateway import (
@@ -90,6 +92,7 @@ class ApiServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                http=_Connection,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -137,7 +140,12 @@ class ApiServer:
             body=body,
             source_ip=request.client.host if request.client else "127.0.0.1",
         )
-        answer = await asyncio.wait_for(self._answer(asked), ANSWER_SECONDS_MAX)
+        try:
+            answer = await asyncio.wait_for(self._answer(asked), ANSWER_SECONDS_MAX)
+        except UnreachableError:
+            request.scope["state"]["abort"]()
+            await asyncio.sleep(0)  # The server notices, and sends nothing.
+            return Response()
         response = Response(answer.body, answer.status)
         response.raw_headers += [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
@@ -153,7 +161,9 @@ class ApiServer:
         def settle(error: BaseException | None, response: HttpResponse | None) -> None:
             if future.done():
                 return
-            if error is not None or response is None:
+            if isinstance(error, UnreachableError):
+                future.set_exception(error)
+            elif error is not None or response is None:
                 future.set_exception(RuntimeError(f"the twin failed: {type(error).__name__}"))
             else:
                 future.set_result(response)
@@ -170,6 +180,14 @@ class ApiServer:
         return future
 
 
+class _Connection(H11Protocol):
+    """A connection that an application can break off, as one to a region that is away."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "abort": transport.abort}
+
+
 class AwsServer:
     """Every AWS operation of the twin on one loopback port, as moto's own server offers them.
 
@@ -179,12 +197,17 @@ class AwsServer:
     Args:
         scheduler: Runs each request as a task; its loop runs in another thread.
         port: Where to listen; 0 takes a free one.
+        away: Whether a region's services answer nothing: connections to them break off.
     """
 
-    def __init__(self, scheduler: Scheduler, *, port: int = 0) -> None:
+    def __init__(
+        self, scheduler: Scheduler, *, port: int = 0, away: Callable[[str], bool] = lambda _: False
+    ) -> None:
         backends = DomainDispatcherApplication(create_backend_app)
 
         def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            if away(_region(environ)):
+                raise ConnectionAbortedError
             # Read here, in the connection's thread: the loop must not wait for a socket.
             length = int(environ.get("CONTENT_LENGTH") or 0)
             whole = {**environ, "wsgi.input": BytesIO(environ["wsgi.input"].read(length))}
@@ -213,7 +236,20 @@ class AwsServer:
         self._server.server_close()
 
 
+def _region(environ: Mapping[str, Any]) -> str:
+    """The region that a request is signed for; empty if it is not signed."""
+    signature = environ.get("HTTP_AUTHORIZATION", "") or unquote(environ.get("QUERY_STRING", ""))
+    found = re.search(r"Credential=[^/]*/\d{8}/([a-z0-9-]+)/", signature)
+    return found[1] if found else ""
+
+
 class _Quiet(WSGIRequestHandler):
+    def connection_dropped(
+        self, error: BaseException, environ: dict[str, Any] | None = None
+    ) -> None:
+        """Drop it on this side, too."""
+        self.close_connection = True
+
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 werkzeug's name
         """Log nothing: addresses of requests may carry payloads."""
 

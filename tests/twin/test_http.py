@@ -10,6 +10,8 @@ import boto3
 import httpx
 import openai
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ConnectionClosedError
 from moto import mock_aws
 
 from spillway.twin.apigateway import ApiGateway
@@ -279,3 +281,51 @@ def test_other_peoples_boto3_works_against_a_port(wall: Scheduler) -> None:
             server.close()
         (found,) = session.client("sqs").list_queues()["QueueUrls"]
         assert found.endswith("/over-http")
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["during", "before"])
+def test_a_region_that_is_away_breaks_its_connections_off(
+    wall: Scheduler, opened: ExitStack, before: bool
+) -> None:
+    """A status would be an answer: only a broken connection makes a client look elsewhere."""
+    gateway, function = deployed(wall, opened)
+    function.takes_s = 0.1
+    away = {"us-east-1"} if before else set()
+    gateway.connection = lambda region: None if region in away else 0
+    server = ApiServer(wall, gateway)
+    server.start()
+    try:
+        with httpx.Client(base_url=server.url, timeout=5) as client:
+            if not before:
+                wall.post(wall.after, 0.05, away.add, "us-east-1")
+            with pytest.raises(httpx.RemoteProtocolError):
+                client.get("/us-east-1/v1")
+            assert client.get("/us-west-2/v1").status_code == 200
+            away.clear()
+            assert client.get("/us-east-1/v1").status_code == 200
+    finally:
+        server.close()
+
+
+def test_aws_of_a_region_that_is_away_does_not_answer(wall: Scheduler) -> None:
+    """An operator rehearses here what happens when the region of the tables is down."""
+    away = {"us-west-2"}
+    once = Config(retries={"total_max_attempts": 1})
+    loopback = {"passthrough": {"urls": [r"http://127\.0\.0\.1.*"], "services": []}}
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")
+    with mock_aws(config=cast("Any", {"core": loopback})):
+        server = AwsServer(wall, away=away.__contains__)
+        server.start()
+
+        def queues(region: str) -> Any:
+            client = session.client("sqs", region_name=region, endpoint_url=server.url, config=once)
+            return client.list_queues()
+
+        try:
+            with pytest.raises(ConnectionClosedError):
+                queues("us-west-2")
+            assert "QueueUrls" not in queues("us-east-1")
+            away.clear()
+            assert "QueueUrls" not in queues("us-west-2")
+        finally:
+            server.close()
