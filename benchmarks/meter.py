@@ -41,7 +41,10 @@ SOCKET_CPU_S = 0.0005
 """Assumed: processor time of sending one request over TLS; in the twin there is no network."""
 
 INDEXES = (
-    Index(keys=("live", "created_ms"), attributes=("pk", "live", "created_ms", "tenant", "tier")),
+    Index(
+        keys=("live", "created_ms"),
+        attributes=("pk", "live", "created_ms", "tenant", "tier", "deadline_ms"),
+    ),
     Index(keys=("tenant_day", "created_ms"), attributes=("pk", "tenant_day", "created_ms")),
 )
 """The ledger's indexes, as stacks/data_stack.py defines them."""

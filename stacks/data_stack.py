@@ -39,7 +39,7 @@ class DataStack(Stack):
             table_name=deployment.names.ledger,
             partition_key=dynamodb.Attribute(name="pk", type=TEXT),
             global_secondary_indexes=[
-                _by_age("live", partition="live", also=["tenant", "tier"]),
+                _by_age("live", partition="live", also=["tenant", "tier", "deadline_ms"]),
                 _by_age("listing", partition="tenant_day"),
             ],
             replicas=_replicas(deployment),

@@ -19,6 +19,9 @@ _OPTIONAL = {name for name in _ATTRIBUTES if name not in {"id", "status"}}
 BATCH_GET_MAX = 100
 """Items in one BatchGetItem (DynamoDB API reference)."""
 
+LIVE_PAGE = 500
+"""Unfinished jobs that are listed at once."""
+
 
 class UnreadError(BotoCoreError):
     """Some of many items could not be read, which is not to say that they do not exist."""
@@ -59,6 +62,7 @@ class LiveJob:
     tenant: str
     tier: str
     created_ms: int
+    deadline_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +277,7 @@ class Ledger:
                 IndexName="live",
                 KeyConditionExpression="live = :live",
                 ExpressionAttributeValues={":live": {"S": live_key(owner, model)}},
-                Limit=500,
+                Limit=LIVE_PAGE,
                 **start,
             )
             if reply["Items"]:
@@ -283,6 +287,7 @@ class Ledger:
                         str(item["tenant"]["S"]),
                         str(item["tier"]["S"]),
                         int(item["created_ms"]["N"]),
+                        int(item["deadline_ms"]["N"]),
                     )
                     for item in reply["Items"]
                 ]

@@ -6,6 +6,7 @@ all for a while, and nothing is lost.
 """
 
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,6 +33,9 @@ RETENTION_DAYS_BACK = 8
 RETENTION_PAGE = 500
 """Jobs of one tenant and day that are listed at once."""
 RETENTION_EVERY_MIN = 60
+SLOTS_EVERY_MIN = 2
+"""How often old slots are held against all jobs: an attempt may just be long."""
+ALL_EVERY_MIN = 10
 TIME_LEFT_MS_MIN = 10_000
 
 
@@ -86,18 +90,25 @@ class Sweep:
         used = self.endings.gate.state(model.name).used
         for tier in self.policy.tiers:
             counts["dead_letters"] += self._dead_letters(model.name, tier.name)
+        all_of_them = _look_at_all(used, model, now_ms)
         held: set[str] = set()
-        for page in self.endings.ledger.live(self.region, model.name):
+        number = 0
+        for number, page in enumerate(self.endings.ledger.live(self.region, model.name)):
             if time_left_ms() < TIME_LEFT_MS_MIN:
                 logger.warning("sweep ran out of time", model=model.name)
                 return
-            for job in self.endings.ledger.get_many(live.id for live in page).values():
+            # The oldest are on the first page, and those at work are mostly among them.
+            near = all_of_them or number == 0
+            due = [live.id for live in page if near or live.deadline_ms <= now_ms]
+            for job in self.endings.ledger.get_many(due).values():
                 if job.slot:
                     held.add(job.slot)
                 try:
                     self._job(model, job, counts, now_ms)
                 except AWS_ERRORS as error:
                     logger.error("job not repaired", job_id=job.id, reason=reason(error))
+        if number > 0 and not all_of_them:
+            return  # a job that was not read may hold any of them
         stale = {slot for slot in used - held if now_ms - _reserved_ms(slot) > DISPATCH_MS_MAX}
         if stale:
             logger.warning("slots repaired", model=model.name, slots=len(stale))
@@ -210,6 +221,21 @@ def create(execution: Execution) -> Handler:
         return counts
 
     return handle
+
+
+def _look_at_all(used: Collection[str], model: Model, now_ms: int) -> bool:
+    """Whether to read every unfinished job, each of which is a strong read, in this minute.
+
+    An attempt whose lease ran out, or a slot that nobody holds, shows in the gate as an old slot.
+    Every tenth minute all are read whatever the gate says: it may have been lost.
+    """
+    minute = now_ms // 60_000
+    oldest_ms = now_ms - min(map(_reserved_ms, used), default=now_ms)
+    return (
+        minute % ALL_EVERY_MIN == 0
+        or oldest_ms > 1000 * model.lease_s
+        or (oldest_ms > DISPATCH_MS_MAX and minute % SLOTS_EVERY_MIN == 0)
+    )
 
 
 def _reserved_ms(slot: str) -> int:

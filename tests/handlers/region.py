@@ -168,6 +168,13 @@ class Region:
                 sqs.create_queue(QueueName=self.names.tier_queue(MODEL, tier.name))
             sqs.create_queue(QueueName=self.names.webhooks)
 
+    def create_dead_letters(self) -> None:
+        """Create what sweep looks into first."""
+        for tier in self.policy.tiers:
+            aws("sqs", self.region).create_queue(
+                QueueName=self.names.tier_dead_letters(MODEL, tier.name)
+            )
+
     def elsewhere(self, region: str) -> "Region":
         """The same deployment, seen from another region."""
         return Region(self.clock, self.tmp_path, region=region, now_s=self.now_s)
@@ -427,7 +434,10 @@ def _table(dynamodb: Any, table: str, **indexes: str) -> None:
                     {"AttributeName": attribute, "KeyType": "HASH"},
                     {"AttributeName": "created_ms", "KeyType": "RANGE"},
                 ],
-                "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["tenant", "tier"]}
+                "Projection": {
+                    "ProjectionType": "INCLUDE",
+                    "NonKeyAttributes": ["tenant", "tier", "deadline_ms"],
+                }
                 if index == "live"
                 else {"ProjectionType": "KEYS_ONLY"},
             }
