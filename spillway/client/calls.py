@@ -275,7 +275,7 @@ class Calls:
         while True:
             attempts += 1
             heard = yield self._send(deployment, region, request, until_s)
-            outcome = judge(cast("Heard", heard), region.url)
+            outcome = judge(cast("Heard", heard), region.url, deployment.key)
             if isinstance(outcome, Reply):
                 regions.answered(region)
                 return outcome
@@ -291,7 +291,7 @@ class Calls:
                 pause_s = retries.pause_s(pauses, asked_s or 0.0, self._jitter())
             last = attempts >= retries.attempts_max or now_s + pause_s >= until_s
             if last or not outcome.retry:
-                raise _without(deployment.key, error)
+                raise error
             if pause_s:
                 yield Pause(pause_s)
             region = upcoming
@@ -398,10 +398,3 @@ def _ended(job: Job, timeout_s: float) -> Job:
     )
     error.job = job
     raise error
-
-
-def _without(key: str, error: ServiceError) -> ServiceError:
-    """A proxy may repeat what it was sent, and an error ends in a log."""
-    error.message = error.message.replace(key, "[key]")
-    error.args = (error.message,)
-    return error

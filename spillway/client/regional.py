@@ -30,7 +30,7 @@ class RegionalApi:
     def __init__(
         self, base_url: str, key: str | None, *, transport: httpx.BaseTransport | None = None
     ) -> None:
-        self._headers = {"Authorization": f"Bearer {checked_key(key)}"} if key else {}
+        self._key = checked_key(key) if key else None
         self._base_url = base_url.rstrip("/")
         self._http = httpx.Client(transport=transport)
 
@@ -73,7 +73,7 @@ class RegionalApi:
             headers=dict(headers or {}),
             content=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
         )
-        outcome = judge(self._exchange(request), self._base_url)
+        outcome = judge(self._exchange(request), self._base_url, self._key)
         if isinstance(outcome, Trouble):
             raise outcome.error
         return outcome
@@ -111,11 +111,15 @@ class RegionalApi:
         return self.ask("GET", "/v1/capacity").document
 
     def _exchange(self, request: Request) -> Heard:
-        typed = {} if request.content is None else {"Content-Type": "application/json"}
+        headers = dict(request.headers)
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        if request.content is not None:
+            headers["Content-Type"] = "application/json"
         step = Send(
             method=request.method,
             url=request.below(self._base_url),
-            headers={**typed, **self._headers, **request.headers},
+            headers=headers,
             content=request.content,
             timeout_s=REQUEST_TIMEOUT_S,
             connect_timeout_s=REQUEST_TIMEOUT_S,

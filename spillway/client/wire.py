@@ -103,11 +103,21 @@ def silence(error: httpx.RequestError) -> Silence:
     return Silence(reason, region_failed=not isinstance(error, httpx.PoolTimeout))
 
 
-def judge(heard: Heard, base_url: str) -> Reply | Trouble:
+def judge(heard: Heard, base_url: str, key: str | None) -> Reply | Trouble:
     """Tell a reply from a refusal, and a refusal for good from one for now.
 
     A wait that ends before its job is answered with 303, which is a reply like 200 and 202.
     """
+    outcome = _judged(heard, base_url)
+    if isinstance(outcome, Trouble) and key:
+        # A proxy may repeat what it was sent, and an error ends in a log.
+        error = outcome.error
+        error.message = error.message.replace(key, "[key]")
+        error.args = (error.message,)
+    return outcome
+
+
+def _judged(heard: Heard, base_url: str) -> Reply | Trouble:
     if isinstance(heard, Silence):
         error = UnavailableError(f"no answer from {base_url}: {heard.reason}")
         return Trouble(error, retry=True, region_failed=heard.region_failed)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -55,14 +56,15 @@ class Zone:
 
 def _check_url(url: str) -> None:
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        parsed = httpx.URL("")
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+        httpx.URL(url)
+        parts = urlsplit(url)
+    except (httpx.InvalidURL, ValueError):
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("a base URL looks like https://api.example.com: everything before /v1")
-    if parsed.userinfo or parsed.query or parsed.fragment:
+    if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError(
-            f"the base URL of {parsed.host} must hold no user, password, query or fragment"
+            f"the base URL of {parts.hostname} must hold no user, password, query or fragment"
         )
 
 
