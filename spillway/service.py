@@ -9,6 +9,7 @@ from config.schema import load
 from spillway import local
 from spillway.assembly import LocalError
 from spillway.client import RegionalApi, ServiceError
+from spillway.control import ControlServer
 from spillway.directory import add_tenant
 from spillway.twin.http import ApiServer, AwsServer
 
@@ -20,12 +21,13 @@ READY_POLL_S: Final = 0.1
 
 
 class LocalService:
-    """Every region's API on one port, AWS's on another.
+    """Every region's API on one port, AWS's on another, and faults of regions on a third.
 
     Args:
         config: The deployment.
         port: Of the API; 0 takes a free one.
         aws_port: Of the AWS operations; 0 takes a free one.
+        control_port: Of the regions' faults; 0 takes a free one.
         assembly: Templates that were synthesized before.
 
     Attributes:
@@ -33,6 +35,7 @@ class LocalService:
         deployment: The configuration.
         urls: Base URLs of the API, by region.
         aws_url: What `AWS_ENDPOINT_URL` should be.
+        control_url: What `SPILLWAY_CONTROL_URL` should be.
         key: An API key of a tenant that may use everything.
 
     Raises:
@@ -40,7 +43,13 @@ class LocalService:
     """
 
     def __init__(
-        self, config: Path, *, port: int = 0, aws_port: int = 0, assembly: Path | None = None
+        self,
+        config: Path,
+        *,
+        port: int = 0,
+        aws_port: int = 0,
+        control_port: int = 0,
+        assembly: Path | None = None,
     ) -> None:
         self.deployment = load(config)
         self._undo = ExitStack()
@@ -52,16 +61,21 @@ class LocalService:
             try:
                 api = ApiServer(scheduler, self.twin.gateway, port=port)
                 undo.callback(api.close)
-                aws = AwsServer(scheduler, port=aws_port)
+                aws = AwsServer(scheduler, port=aws_port, away=self.twin.regions.killed)
                 undo.callback(aws.close)
+                control = ControlServer(self.twin, port=control_port)
+                undo.callback(control.close)
             # Flask's server ends the process where it cannot listen.
             except (OSError, SystemExit) as error:
-                raise LocalError(f"cannot listen on port {port} or {aws_port}: {error}") from error
+                ports = f"{port}, {aws_port} or {control_port}"
+                raise LocalError(f"cannot listen on port {ports}: {error}") from error
             scheduler.start()
             api.start()
             aws.start()
+            control.start()
             self.urls = {region: f"{api.url}/{region}" for region in self.deployment.regions}
             self.aws_url = aws.url
+            self.control_url = control.url
             self._wait_until_ready()
             self.key = add_tenant(local.directory(self.twin, self.deployment), TENANT)
             self._wait_until_known()

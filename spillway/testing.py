@@ -26,8 +26,10 @@ from config.schema import Deployment, load
 from spillway import local
 from spillway.assembly import ROOT
 from spillway.directory import add_tenant
+from spillway.leases import Leases
 from spillway.twin.calls import CallLog, Fault
 from spillway.twin.containers import Factory, LocalProcess, Python
+from spillway.twin.regions import Side
 from spillway.twin.twin import Twin
 
 TENANT: Final = "test"
@@ -86,6 +88,53 @@ class Model:
                 self._twin.sagemaker.serve(endpoint, factory)
 
 
+class StackRegions:
+    """The regions of the stacks, to be lost and found: `stacks.regions.kill("us-east-2")`.
+
+    Everything takes effect at once; what follows from it takes the time that it takes on AWS.
+    Requests to a region that is away end in `httpx.ConnectTimeout`, after the client's own
+    timeout.
+    """
+
+    def __init__(self, twin: Twin, deployment: Deployment) -> None:
+        self._twin = twin
+        self._deployment = deployment
+
+    def kill(self, region: str) -> None:
+        """Stop everything in a region where it is; what is stored there stays."""
+        self._twin.regions.kill(region)
+
+    def isolate(self, region: str, from_: Side = "global") -> None:
+        """Cut a region off: from the `global` tables only, or from its `clients` only."""
+        self._twin.regions.isolate(region, from_)
+
+    def slow(self, region: str, factor: float) -> None:
+        """Let AWS calls in and to a region take so many times their usual time."""
+        self._twin.regions.slow(region, factor)
+
+    def skew(self, region: str, seconds: float) -> None:
+        """Let a region's clocks be ahead, or behind by a negative number."""
+        self._twin.regions.skew(region, seconds)
+
+    def drain(self, region: str, *, last: bool = False) -> None:
+        """Take a region out of service politely, as `spillway region drain` does.
+
+        Raises:
+            LeaseError: It has no lease yet, is lost, or is the last one that serves.
+        """
+        self._leases(region).drain(region, last=last)
+
+    def restore(self, region: str) -> None:
+        """End what `kill`, `isolate`, `slow` and `drain` did to a region."""
+        self._twin.regions.restore(region)
+        if region in self._deployment.regions:
+            self._leases(region).serve(region)
+
+    def _leases(self, region: str) -> Leases:
+        client = self._twin.operator(region).client("dynamodb")
+        return Leases(client, self._deployment.names.ledger, self._deployment.regions)
+
+
 class Stacks:
     """A deployment, running in this process on a virtual clock.
 
@@ -96,12 +145,14 @@ class Stacks:
     Attributes:
         twin: Everything that the methods here do not reach.
         deployment: The configuration.
+        regions: Regions as wholes, to be killed, cut off, slowed, drained and brought back.
         api_key: Of a tenant that may use every model and tier.
     """
 
     def __init__(self, twin: Twin, deployment: Deployment) -> None:
         self.twin = twin
         self.deployment = deployment
+        self.regions = StackRegions(twin, deployment)
         self.api_key = self.new_key(TENANT)
 
     def new_key(self, tenant: str, **limits: Any) -> str:

@@ -107,6 +107,29 @@ def test_the_openai_client_accepts_the_http_client(stacks: Stacks) -> None:
     assert answered.status_code == 202
 
 
+def test_regions_are_lost_and_found(stacks: Stacks) -> None:
+    """A team sees what its code does when a region goes, before one does."""
+    first, second, *_ = stacks.deployment.regions
+    lost, other = stacks.http_client(first), stacks.http_client(second)
+    job = {"model": "chat", "input": 1}
+    stacks.regions.kill(first)
+    with pytest.raises(httpx.ConnectTimeout):
+        lost.post("/v1/jobs", json=job)
+    accepted = other.post("/v1/jobs", json=job).json()
+    stacks.regions.restore(first)
+
+    stacks.run_for(120)
+
+    assert lost.get(accepted["links"]["self"]).json()["status"] == "completed"
+    assert lost.post("/v1/jobs", json=job).status_code == 202
+
+
+def test_an_unknown_region_is_named(stacks: Stacks) -> None:
+    """A typing error must not look like a region that survives everything."""
+    with pytest.raises(LookupError, match="there is no region us-east-9; there is us-east-1"):
+        stacks.regions.kill("us-east-9")
+
+
 def test_an_unknown_model_is_named(stacks: Stacks) -> None:
     """A typing error in a test must not look like a model that never answers."""
     with pytest.raises(KeyError, match="there is embedder, chat"):

@@ -13,6 +13,7 @@ from spillway.cli.terminal import Json, answer, progress_console
 
 API_PORT = 8080
 AWS_PORT = 8081
+CONTROL_PORT = 8082
 
 
 def local(
@@ -25,6 +26,9 @@ def local(
     aws_port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Of AWS for operators; 0: any.")
     ] = AWS_PORT,
+    control_port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Of the regions' faults; 0: any.")
+    ] = CONTROL_PORT,
     as_json: Json = False,
 ) -> None:
     """Run the deployment on this machine, in real time, until Ctrl-C.
@@ -35,12 +39,15 @@ def local(
 
     console = progress_console()
     with console.status(f"starting {config}"):
-        service = LocalService(config, port=port, aws_port=aws_port, assembly=assembly)
+        service = LocalService(
+            config, port=port, aws_port=aws_port, control_port=control_port, assembly=assembly
+        )
     with service:
         first = service.deployment.primary_region
         variables = {
             "SPILLWAY_URL": service.urls[first],
             "SPILLWAY_API_KEY": service.key,
+            "SPILLWAY_CONTROL_URL": service.control_url,
             "AWS_ENDPOINT_URL": service.aws_url,
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
@@ -49,6 +56,7 @@ def local(
             "deployment": service.deployment.name,
             "urls": service.urls,
             "aws_url": service.aws_url,
+            "control_url": service.control_url,
             "api_key": service.key,
             "environment": variables,
         }
@@ -60,7 +68,12 @@ def local(
             for name, value in variables.items():
                 console.print(f"export {name}={value}", highlight=False, soft_wrap=True)
             console.print('spillway submit embedder --text "Where is my parcel?" --wait 10')
-            console.print(f"spillway tenant list --config {config}\n\nCtrl-C ends it.")
+            console.print(f"spillway tenant list --config {config}")
+            last = service.deployment.regions[-1]
+            for command in ("kill", "isolate", "slow", "restore", "drain"):
+                configured = f" --config {config}" if command in ("restore", "drain") else ""
+                console.print(f"spillway region {command} {last}{configured}")
+            console.print("\nCtrl-C ends it.")
 
         answer(document, as_json=as_json, render=render)
         _until_interrupted()

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from rich.console import Console
 
 from config.schema import TIERS, Deployment, load
 from lambdas.domain.keys import key_hash, key_id
-from spillway.cli.terminal import Code, CommandError, Json, answer, table, usage
+from spillway.cli.aws import EndpointUrl, aws_errors
+from spillway.cli.terminal import CommandError, Json, answer, table, usage
 from spillway.directory import Directory, add_tenant
 
 KEY_ID_LENGTH = 12
@@ -30,12 +30,6 @@ app = typer.Typer(no_args_is_help=True, help="Tenants and their API keys (operat
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", show_default=False)]
 Config = Annotated[Path, typer.Option(help="The deployment whose directory it is.")]
 CONFIG = Path("config/dev.yaml")
-EndpointUrl = Annotated[
-    str | None,
-    typer.Option(
-        envvar="AWS_ENDPOINT_URL", help="Where AWS is: the twin's endpoint, or AWS without it."
-    ),
-]
 
 
 @app.command("add")
@@ -229,35 +223,5 @@ def _directory(deployment: Deployment, endpoint_url: str | None) -> Iterator[Dir
     resource = boto3.Session().resource(
         "dynamodb", region_name=deployment.primary_region, endpoint_url=endpoint_url or None
     )
-    try:
+    with aws_errors(deployment.primary_region, deployment.names.directory, code="no_directory"):
         yield Directory(resource.Table(deployment.names.directory), time.time)
-    except ClientError as error:
-        raise _refused(error, deployment) from error
-    except NoCredentialsError as error:
-        raise CommandError(
-            "no AWS credentials; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
-            "(for the twin any values do)",
-            exit_code=Code.NOT_ALLOWED,
-            code="no_credentials",
-        ) from error
-    except BotoCoreError as error:
-        raise CommandError(str(error), exit_code=Code.UNREACHABLE, code="unreachable") from error
-
-
-def _refused(error: ClientError, deployment: Deployment) -> CommandError:
-    code = error.response["Error"]["Code"]
-    if code == "ResourceNotFoundException":
-        return CommandError(
-            f"{deployment.primary_region} has no table {deployment.names.directory}; "
-            "is the Data stack deployed, and is this its account?",
-            code="no_directory",
-        )
-    denied = code in {
-        "AccessDeniedException",
-        "ExpiredTokenException",
-        "InvalidSignatureException",
-        "UnrecognizedClientException",
-    }
-    message = error.response["Error"].get("Message", code)
-    exit_code = Code.NOT_ALLOWED if denied else Code.FAILED
-    return CommandError(f"AWS refused: {message}", exit_code=exit_code, code=code)

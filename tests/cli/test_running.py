@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from typer.testing import CliRunner
 
@@ -18,6 +20,7 @@ from spillway.cli.main import app
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "config" / "dev.yaml")
 READY_LINES_MAX = 200
+LEASE_LOOKS_MAX = 2000
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def service() -> Iterator[dict[str, Any]]:
     command = [sys.executable, "-m", "spillway.cli.main", "local", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [*command, "--port", "0", "--aws-port", "0", "--config", CONFIG],
+        [*command, *("--port", "0", "--aws-port", "0", "--control-port", "0"), "--config", CONFIG],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
@@ -79,6 +82,46 @@ def test_the_commands_of_operators_work_on_the_local_service(service: dict[str, 
     assert others.exit_code == 1
     assert {tenant["id"] for tenant in tenants} == {"acme", "local"}
     assert tenants[0]["keys"][0]["revoked_ms"] is not None
+
+
+def _beat(service: dict[str, Any], looks_max: int) -> None:
+    """Let every region take its lease now; its schedule would within a minute."""
+    session = boto3.Session("local", "local")
+    client = partial(session.client, endpoint_url=service["aws_url"])
+    for region in service["urls"]:
+        functions = client("lambda", region_name=region)
+        functions.invoke(FunctionName="spillway-dev-beat", Payload=b"{}")
+    for region in service["urls"]:
+        table = client("dynamodb", region_name=region)
+        key = {"pk": {"S": f"region#{region}"}}
+        assert any(
+            "Item" in table.get_item(TableName="spillway-dev-ledger", Key=key)
+            for _ in range(looks_max)
+        )
+
+
+def test_a_region_is_lost_and_found_on_the_local_service(service: dict[str, Any]) -> None:
+    """The runbook is rehearsed here: another region takes the job while one is dead."""
+    last, *_, first = reversed(service["urls"])
+    at = ("--config", CONFIG)
+    killed = run(service, "region", "kill", first)
+    words = ["submit", "embedder", "--text", "x", "--url", service["urls"][first]]
+    unanswered = CliRunner().invoke(app, words, env=service["environment"])
+    tenants = CliRunner().invoke(app, ["tenant", "list", *at], env=service["environment"])
+    job = run(service, *words[:-1], service["urls"][last], "--wait", "20")
+    restored = run(service, "region", "restore", first, *at)
+    _beat(service, LEASE_LOOKS_MAX)
+    drained = run(service, "region", "drain", first, *at)
+    serving = run(service, "region", "restore", first, *at)
+    again = run(service, *words, "--wait", "20")
+
+    assert killed["killed"]
+    # Its API and its tables do not answer.
+    assert unanswered.exit_code == tenants.exit_code == 3
+    assert job["status"] == "completed"
+    assert not restored["killed"]
+    assert (drained["state"], serving["state"]) == ("drained", "serving")
+    assert again["status"] == "completed"
 
 
 def test_every_region_answers_on_its_own_address(service: dict[str, Any]) -> None:
