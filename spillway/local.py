@@ -127,6 +127,8 @@ def _counted(service: Service, body: bytes) -> Answer:
 class Work:
     """What a deployment on this machine still has to do, as the twin itself sees it.
 
+    What lies in a region that was killed is left out: nothing can become of it until it is back.
+
     Attributes:
         queued: Messages in the tier queues, by tier.
         running: Jobs handed over to endpoints.
@@ -149,6 +151,8 @@ def work_left(twin: Twin, deployment: Deployment) -> Work:
     queued: Counter[str] = Counter()
     running = notices = 0
     for region in deployment.regions:
+        if twin.regions.killed(region):
+            continue
         notices += _messages(twin, region, names.results) + _messages(twin, region, names.webhooks)
         for name, model in deployment.models.items():
             for tier in deployment.tiers:

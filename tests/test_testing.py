@@ -116,12 +116,30 @@ def test_regions_are_lost_and_found(stacks: Stacks) -> None:
     with pytest.raises(httpx.ConnectTimeout):
         lost.post("/v1/jobs", json=job)
     accepted = other.post("/v1/jobs", json=job).json()
+    stacks.run_until_idle()
     stacks.regions.restore(first)
-
     stacks.run_for(120)
 
     assert lost.get(accepted["links"]["self"]).json()["status"] == "completed"
     assert lost.post("/v1/jobs", json=job).status_code == 202
+
+
+def test_a_region_is_drained_politely(stacks: Stacks) -> None:
+    """A team rehearses the maintenance that it will be told of."""
+    first = stacks.deployment.primary_region
+    stacks.run_for(90)
+    stacks.regions.drain(first)
+    stacks.run_for(10)
+
+    def state() -> str:
+        items = stacks.twin.operator(first).client("dynamodb")
+        key = {"pk": {"S": f"region#{first}"}}
+        item = items.get_item(TableName=stacks.deployment.names.ledger, Key=key)["Item"]
+        return str(item["state"]["S"])
+
+    assert state() == "drained"
+    stacks.regions.restore(first)
+    assert state() == "serving"
 
 
 def test_an_unknown_region_is_named(stacks: Stacks) -> None:

@@ -437,7 +437,7 @@ class Hook:
         gives_up_s = self._depart(request, call, sending, fault)
         with self._flight(call) as flight:
             if half_s:
-                self._travel(request, half_s, gives_up_s)
+                self._travel(request, call, half_s, gives_up_s)
                 self.alive(sending.caller)
             if self._cut(call):  # Lost on its way there.
                 self._time_out(request, gives_up_s)
@@ -477,13 +477,20 @@ class Hook:
             return nullcontext()
         return self.consistency.flight(call)
 
-    def _travel(self, request: AWSPreparedRequest, seconds: float, gives_up_s: float) -> None:
+    def _travel(
+        self, request: AWSPreparedRequest, call: Call, seconds: float, gives_up_s: float
+    ) -> None:
         """Let a request be on its way; its effect happens also if its sender gives up before."""
         arrives_s = self.scheduler.now() + seconds
         if arrives_s > gives_up_s:
-            self.scheduler.at(arrives_s, self.scheduler.spawn, _late, request)
+            self.scheduler.at(arrives_s, self.scheduler.spawn, self._late, request, call)
             self._time_out(request, gives_up_s)
         self.scheduler.sleep(seconds)
+
+    def _late(self, request: AWSPreparedRequest, call: Call) -> None:
+        """Have the effect of a request whose sender listens no longer."""
+        if not self._cut(call):
+            _moto(request)
 
     def _time_out(self, request: AWSPreparedRequest, gives_up_s: float) -> NoReturn:
         """Wait for an answer in vain."""
@@ -660,11 +667,6 @@ def _make_client(service: str, region: str, config: Config | None) -> Any:
 def _usual_s(call: Call) -> float:
     usual_s = LATENCY_S.get((call.service, call.operation))
     return LATENCY_S.get(call.service, LATENCY_OTHER_S) if usual_s is None else usual_s
-
-
-def _late(request: AWSPreparedRequest) -> None:
-    """Have the effect of a request whose sender listens no longer."""
-    _moto(request)
 
 
 def _moto(request: AWSPreparedRequest) -> AWSResponse:

@@ -434,6 +434,7 @@ class Functions:
         run.began_s = self.scheduler.now()
         kind, value = "", None
         try:
+            self._hook.alive(caller)
             with self._limit(run, INIT_TIMEOUT_S):
                 if environment.handler is None:
                     self._start(environment)
@@ -509,7 +510,8 @@ class Functions:
         if run.task is not None and not run.task.done and not run.caller.dead:
             run.killed_by = reason
             run.caller.dead = True
-            run.task.kill(FunctionDied(reason))
+            if run.began_s:  # Otherwise it dies with its first step.
+                run.task.kill(FunctionDied(reason))
 
     def _end(self, run: _Run, kind: str) -> None:
         environment, caller = run.environment, run.caller

@@ -291,6 +291,24 @@ def test_executions_die_where_they_are(world: World) -> None:
     assert world.regions.condition(THERE) == Condition(killed=True)
 
 
+def test_an_execution_dies_that_has_not_begun(world: World) -> None:
+    """Whoever waits for it must hear of its end, and its concurrency must be free again."""
+    url = world.queue(THERE)
+    world.deploy(THERE, "work", lambda event, client, sleep: None, reserved_concurrency=1)
+    arn = f"arn:aws:sqs:{THERE}:{ACCOUNT}:work"
+    world.sources.add(EventSource(queue_arn=arn, function="work"))
+    world.client("sqs", THERE).send_message(QueueUrl=url, MessageBody="x")
+    world.scheduler.run_until_true(lambda: bool(world.functions.running(THERE, "work")), 5)
+
+    world.regions.kill(THERE)
+    world.scheduler.run_for(1)
+    assert (world.runs, world.functions.running(THERE, "work")) == ([], 0)
+
+    world.regions.restore(THERE)
+    world.scheduler.run_for(60)
+    assert len(world.runs) == 1
+
+
 def test_a_function_may_kill_its_own_region(world: World) -> None:
     """A simulation chooses the moment by a call; that call is where the caller dies."""
     steps: list[str] = []
