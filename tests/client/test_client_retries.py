@@ -170,6 +170,21 @@ def test_too_many_requests_are_not_carried_to_another_region(
     assert service.hosts == ["east"] * 5
 
 
+def test_a_region_that_is_busy_is_not_left_for_one_that_failed_before(
+    service: FakeService, kind: Kind
+) -> None:
+    """By then the first one's rest is over; the limit that was met is not."""
+    service.faults[EASTERN] = [Before(refusal(503))]
+    service.faults[WESTERN] = [
+        Before(refusal(429, Retry_After="40")),
+        Before(refusal(429, Retry_After="1")),
+    ]
+
+    kind(service, retries=Retries(cool_down_s=30))("submit", "embedder", 1)
+
+    assert service.hosts == ["east", "west", "west", "west"]
+
+
 def test_a_region_that_wants_to_be_left_alone_longer_is(service: FakeService, kind: Kind) -> None:
     """It knows better than a constant how long it needs."""
     service.faults[EASTERN] = [Before(refusal(503, "region_unavailable", Retry_After="90"))]
