@@ -46,6 +46,17 @@ class Leases:
         item = reply.get("Item")
         return None if item is None else item.get("state", {}).get("S", SERVING)
 
+    def unfinished(self, region: str, model: str) -> int:
+        """Jobs of a model that a region still owns, from the ledger's index of them."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="live",
+            Select="COUNT",
+            KeyConditionExpression="live = :live",
+            ExpressionAttributeValues={":live": {"S": f"{region}#{model}"}},
+        )
+        return sum(page["Count"] for page in pages)
+
     def drain(self, region: str, *, last: bool = False) -> None:
         """Let a region take no further jobs, and its peers take those that wait there.
 

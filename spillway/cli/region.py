@@ -17,7 +17,7 @@ from rich.console import Console
 
 from config.schema import Deployment, load
 from spillway.cli.aws import EndpointUrl, aws_errors
-from spillway.cli.terminal import Code, CommandError, Json, answer, usage
+from spillway.cli.terminal import Code, CommandError, Json, answer, table, usage
 from spillway.leases import DRAINED, LOST, SERVING, LeaseError, Leases
 
 CONFIG = Path("config/dev.yaml")
@@ -42,6 +42,51 @@ class Side(StrEnum):
 
     GLOBAL = "global"
     CLIENTS = "clients"
+
+
+@app.command("list")
+def list_regions(
+    *,
+    config: Config = CONFIG,
+    endpoint_url: EndpointUrl = None,
+    control_url: ControlUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Show each region's state, the jobs that it still owns, and on the twin its faults."""
+    deployment = load(config)
+    faults = _ask(control_url, "GET", "")["regions"] if control_url else {}
+
+    def look(leases: Leases) -> list[dict[str, Any]]:
+        return [
+            {
+                "region": region,
+                "state": leases.state(region),
+                "unfinished": sum(leases.unfinished(region, name) for name in deployment.models),
+                **faults.get(region, {}),
+            }
+            for region in deployment.regions
+        ]
+
+    regions = _at_ledger(deployment, deployment.regions[-1], endpoint_url, look)
+    rows = [
+        (each["region"], each["state"] or "no lease yet", _wrong(each), each["unfinished"])
+        for each in regions
+    ]
+    answer(
+        {"regions": regions},
+        as_json=as_json,
+        render=lambda console: console.print(
+            table(None, ("region", "state", "faults", "unfinished jobs"), rows, numbers=1)
+        ),
+    )
+
+
+def _wrong(condition: dict[str, Any]) -> str:
+    found = ["killed"] if condition.get("killed") else []
+    found += [f"isolated from {side}" for side in condition.get("isolated_from", ())]
+    factor = condition.get("slow_factor", 1.0)
+    found += [f"{factor:g} times slower"] if factor != 1.0 else []
+    return "\n".join(found)
 
 
 @app.command("kill")
@@ -159,7 +204,7 @@ def _at_ledger(
     settings = Settings(
         retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=2, read_timeout=5
     )
-    table = deployment.names.ledger
+    ledger = deployment.names.ledger
     replicas = sorted(deployment.regions, key=lambda other: other == region)
     for replica in replicas:
         # Not boto3's own default session, which remembers the credentials that it saw first.
@@ -167,8 +212,8 @@ def _at_ledger(
             "dynamodb", region_name=replica, endpoint_url=endpoint_url or None, config=settings
         )
         try:
-            with aws_errors(replica, table, code="no_ledger"):
-                return act(Leases(client, table, deployment.regions))
+            with aws_errors(replica, ledger, code="no_ledger"):
+                return act(Leases(client, ledger, deployment.regions))
         except LeaseError as error:
             raise CommandError(str(error), code=error.code) from error
         except CommandError as error:
@@ -181,20 +226,26 @@ def _at_ledger(
 def _act(
     control_url: str | None, region: str, action: str, wanted: dict[str, Any]
 ) -> dict[str, Any]:
-    """Ask the control port; what is wrong with the region afterwards."""
+    """Do something to a region of the twin; what is wrong with it afterwards."""
     if not control_url:
         raise usage(
             f"{action} exists on the twin only: start `spillway local`, and set "
             "SPILLWAY_CONTROL_URL or give --control-url as it prints them"
         )
+    document = _ask(control_url, "POST", f"/{region}/{action}", json=wanted)
+    return {"region": region, **document["regions"][region]}
+
+
+def _ask(control_url: str, method: str, path: str, **options: Any) -> dict[str, Any]:
     try:
-        reply = httpx.post(
-            f"{control_url.rstrip('/')}/regions/{region}/{action}",
-            json=wanted,
+        reply = httpx.request(
+            method,
+            f"{control_url.rstrip('/')}/regions{path}",
             timeout=CONTROL_TIMEOUT_S,
             trust_env=False,
+            **options,
         )
-        document = reply.json()
+        document: dict[str, Any] = reply.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise CommandError(
             f"no `spillway local` answers at {control_url}: {error}",
@@ -204,7 +255,7 @@ def _act(
     if reply.status_code != httpx.codes.OK:
         problem = document.get("error", {})
         raise usage(str(problem.get("message", f"{control_url} answers {reply.status_code}")))
-    return {"region": region, **document["regions"][region]}
+    return document
 
 
 def _tell(document: dict[str, Any], text: str, as_json: bool) -> None:  # noqa: FBT001

@@ -1,6 +1,7 @@
 """The commands about whole regions, against moto's ledger and a twin's control port."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,17 @@ def ledger() -> Iterator[Any]:
             client.create_table(
                 TableName=LEDGER,
                 KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-                AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+                AttributeDefinitions=[
+                    {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "live")
+                ],
                 BillingMode="PAY_PER_REQUEST",
+                GlobalSecondaryIndexes=[
+                    {
+                        "IndexName": "live",
+                        "KeySchema": [{"AttributeName": "live", "KeyType": "HASH"}],
+                        "Projection": {"ProjectionType": "KEYS_ONLY"},
+                    }
+                ],
             )
             for each in REGIONS:
                 lease(client, each, "serving")
@@ -89,7 +99,7 @@ def control(tmp_path: Path) -> Iterator[str]:
 
 def run(*words: str) -> Result:
     """Run `spillway region …`; on the dev configuration where there is one."""
-    configured = ["--config", CONFIG] if words[0] in ("drain", "restore") else []
+    configured = ["--config", CONFIG] if words[0] in ("drain", "list", "restore") else []
     return CliRunner().invoke(app, ["region", *words, *configured])
 
 
@@ -188,6 +198,27 @@ def test_no_answer_from_any_region_is_unreachable(monkeypatch: pytest.MonkeyPatc
     assert "127.0.0.1:9" in told.stderr
 
 
+def test_a_drain_is_watched_until_nothing_is_left(control: str, ledger: Any) -> None:
+    """Whoever turns a region off too early turns off somebody's job."""
+    lease(ledger, THIRD, "lost")
+    ledger.delete_item(TableName=LEDGER, Key={"pk": {"S": f"region#{HERE}"}})
+    for number, model in enumerate(("chat", "chat", "embedder")):
+        item = {"pk": {"S": f"job#{number}"}, "live": {"S": f"{SICK}#{model}"}}
+        ledger.put_item(TableName=LEDGER, Item=item)
+
+    assert document("list")["regions"] == [
+        {"region": HERE, "state": None, "unfinished": 0},
+        {"region": SICK, "state": "serving", "unfinished": 3},
+        {"region": THIRD, "state": "lost", "unfinished": 0},
+    ]
+    run("slow", SICK, "--control-url", control)
+    run("isolate", SICK, "--control-url", control)
+    shown = run("list", "--control-url", control).stdout
+    assert "isolated from global" in shown
+    assert "10 times slower" in shown
+    assert "no lease yet" in shown
+
+
 # ---- faults
 
 
@@ -281,3 +312,27 @@ def test_the_control_port_refuses_what_makes_no_sense(
     assert reply.status_code == status
     assert reply.json()["error"]["message"]
     assert not httpx.get(f"{control}/regions").json()["regions"][SICK]["killed"]
+
+
+# ---- the runbook
+
+
+def commands() -> list[str]:
+    """Every command that the runbook tells somebody to type."""
+    page = (Path(CONFIG).parents[1] / "docs" / "runbook.md").read_text(encoding="utf-8")
+    told = re.findall(r"`spillway ([^`]+)`", page)
+    told += re.findall(r"^\$ (?:\.venv/bin/)?spillway (.+?)(?: #.*)?$", page, re.MULTILINE)
+    return sorted(set(told))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_what_the_runbook_tells_to_type_exists(command: str) -> None:
+    """The page is read at night, by somebody who has no time to guess."""
+    words = command.split()
+    options = [word for word in words if word.startswith("--")]
+    names = [word for word in words if re.fullmatch(r"[a-z]+", word)]
+    shown = CliRunner().invoke(app, [*names[:2], "--help"], terminal_width=200)
+    if shown.exit_code:
+        shown = CliRunner().invoke(app, [names[0], "--help"], terminal_width=200)
+    assert shown.exit_code == 0, shown.output
+    assert [option for option in options if option not in shown.output] == []
