@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -55,8 +56,8 @@ class Code:
 class World:
     """Every service in three regions, and functions that are told what to do."""
 
-    def __init__(self, assumptions: Assumptions | None = None) -> None:
-        self.scheduler = scheduler = Scheduler(virtual=True, seed=1)
+    def __init__(self, assumptions: Assumptions | None = None, *, seed: int = 1) -> None:
+        self.scheduler = scheduler = Scheduler(virtual=True, seed=seed)
         self.hook = Hook(scheduler)
         self.sqs = Sqs(scheduler)
         self.functions = Functions(scheduler, self.hook, cold_start_s=0.0)
@@ -754,3 +755,40 @@ def test_everything_may_be_done_twice(world: World) -> None:
         world.regions.restore(THERE)
     assert world.regions.condition(THERE) == Condition()
     assert world.outcome(HERE, lambda client: client("sqs", THERE).list_queues())[0] == ""
+
+
+def history(seed: int) -> list[str]:
+    """A function that is called all the time while its regions come and go, told by the log."""
+    with mock_aws(config={"lambda": {"use_docker": False}, "core": {"reset_boto3_session": False}}):
+        world = World(seed=seed)
+        try:
+            world.table("ledger", strong=True)
+
+            def work(event: Any, client: Any, sleep: Any) -> None:
+                for number in range(20):
+                    with suppress(Exception):
+                        item = ONE | {"v": {"N": str(number)}}
+                        client("dynamodb").put_item(TableName="ledger", Item=item)
+
+            for region in EVERYWHERE:
+                world.deploy(region, "work", work, timeout_s=60)
+                world.functions.invoke(region, "work")
+            for at_s, act, region in (
+                (0.1, world.regions.kill, THERE),
+                (0.2, world.regions.isolate, THIRD),
+                (2.0, world.regions.restore, THERE),
+                (3.0, world.regions.restore, THIRD),
+            ):
+                world.scheduler.after(at_s, act, region)
+            world.scheduler.run_for(120)
+            return [str(call) for call in world.hook.log]
+        finally:
+            world.close()
+
+
+def test_the_same_seed_gives_the_same_outage() -> None:
+    """A failing simulation is reported by its seed alone."""
+    assert history(3) == history(3)
+    assert history(3) != history(4)
+    assert any("ReplicatedWriteConflictException" in line for line in history(3))
+    assert any("ConnectTimeoutError" in line for line in history(3))
