@@ -18,7 +18,7 @@ class LeaseError(RuntimeError):
 
     Args:
         message: What is wrong.
-        code: `no_lease`, `region_lost` or `last_region`.
+        code: `no_lease`, `last_region` or `contended`.
     """
 
     def __init__(self, message: str, *, code: str) -> None:
@@ -57,15 +57,18 @@ class Leases:
         )
         return sum(page["Count"] for page in pages)
 
-    def drain(self, region: str, *, last: bool = False) -> None:
+    def drain(self, region: str, *, last: bool = False) -> str:
         """Let a region take no further jobs, and its peers take those that wait there.
 
         Args:
             region: Which; nothing changes if it is drained already.
             last: Also if no other region serves.
 
+        Returns:
+            `drained`; or `lost`, for a region that is and will come back drained.
+
         Raises:
-            LeaseError: It has no lease, or is lost, or is the last one that serves.
+            LeaseError: It has no lease, or is the last one that serves.
         """
         if self.state(region) is None:
             raise LeaseError(f"{region} has no lease: its beat never ran", code="no_lease")
@@ -75,30 +78,35 @@ class Leases:
                 f"no other region serves: with {region} drained no job would be accepted",
                 code="last_region",
             )
-        if self._change(region, DRAINED, "attribute_exists(pk) AND not #state = :lost", LOST):
-            return
-        raise LeaseError(
-            f"{region} is lost: its jobs are being moved to other regions anyway",
-            code="region_lost",
-        )
+        there = "attribute_exists(pk) AND NOT #state = :lost"
+        if self._write(region, "SET #state = :drained", there):
+            return DRAINED
+        if self._write(region, "SET was = :drained", "#state = :lost"):
+            return LOST
+        raise LeaseError(f"the lease of {region} changes all the time: again", code="contended")
 
     def serve(self, region: str) -> str | None:
-        """Let a drained region take jobs again; a lost one comes back by itself.
+        """Let a drained region take jobs again; a lost one comes back by itself, and serving.
 
         Returns:
             Its state now; see `state`.
         """
-        if self._change(region, SERVING, "#state = :drained", DRAINED):
+        if self._write(region, "SET #state = :serving", "#state = :drained"):
             return SERVING
+        self._write(region, "REMOVE was", "#state = :lost AND was = :drained")
         return self.state(region)
 
-    def _change(self, region: str, state: str, condition: str, compared: str) -> bool:
-        values: dict[str, Any] = {":new": {"S": state}, f":{compared}": {"S": compared}}
+    def _write(self, region: str, update: str, condition: str) -> bool:
+        """Change a lease on a condition; whether it held."""
+        both = f"{update} {condition}"
+        values: dict[str, Any] = {
+            f":{word}": {"S": word} for word in (SERVING, DRAINED, LOST) if f":{word}" in both
+        }
         try:
             self._client.update_item(
                 TableName=self._table,
                 Key=_key(region),
-                UpdateExpression="SET #state = :new",
+                UpdateExpression=update,
                 ConditionExpression=condition,
                 ExpressionAttributeNames={"#state": "state"},
                 ExpressionAttributeValues=values,

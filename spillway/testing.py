@@ -120,7 +120,7 @@ class StackRegions:
         """Take a region out of service politely, as `spillway region drain` does.
 
         Raises:
-            LeaseError: It has no lease yet, is lost, or is the last one that serves.
+            LeaseError: It has no lease yet, or is the last one that serves.
         """
         self._leases(region).drain(region, last=last)
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from config.schema import Deployment, load
 from spillway.cli.aws import EndpointUrl, aws_errors
 from spillway.cli.terminal import Code, CommandError, Json, answer, table, usage
-from spillway.leases import DRAINED, LOST, SERVING, LeaseError, Leases
+from spillway.leases import LOST, SERVING, LeaseError, Leases
 
 CONFIG = Path("config/dev.yaml")
 CONTROL_TIMEOUT_S = 10.0
@@ -141,9 +141,13 @@ def drain(
     """
     deployment = load(config)
     _known(deployment, region)
-    _at_ledger(deployment, region, endpoint_url, lambda leases: leases.drain(region, last=last))
-    document = {"region": region, "state": DRAINED}
+    state = _at_ledger(
+        deployment, region, endpoint_url, lambda leases: leases.drain(region, last=last)
+    )
     text = f"{region} is drained: it takes no jobs, and its peers take over what waits there"
+    if state == LOST:
+        text = f"{region} is lost, and its jobs are being moved anyway; it will come back drained"
+    document = {"region": region, "state": state}
     _tell(document, f"{text}; `spillway region restore {region}` ends it", as_json)
 
 

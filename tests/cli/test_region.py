@@ -137,13 +137,19 @@ def test_it_may_be_done_twice(ledger: Any) -> None:
     assert f"{SICK} serves" in told[3].stdout
 
 
-def test_a_lost_region_is_neither_drained_nor_restored(ledger: Any) -> None:
+def test_a_lost_region_stays_lost_and_comes_back_as_it_is_told(ledger: Any) -> None:
     """Its state belongs to the regions that move its jobs: overwritten, they would stop halfway."""
     lease(ledger, SICK, "lost")
-    told = [run(word, SICK) for word in ("drain", "restore")]
-    assert [each.exit_code for each in told] == [1, 1]
-    assert all(f"{SICK} is lost" in each.stderr for each in told)
+    drained = run("drain", SICK)
+    kept = stored(ledger)
+    restored = run("restore", SICK)
+
+    assert (drained.exit_code, restored.exit_code) == (0, 1)
+    assert "it will come back drained" in drained.stdout
+    assert f"{SICK} is lost" in restored.stderr
+    assert (kept["state"], kept["was"]) == ({"S": "lost"}, {"S": "drained"})
     assert stored(ledger)["state"] == {"S": "lost"}
+    assert "was" not in stored(ledger)
 
 
 def test_the_last_serving_region_is_drained_only_if_told_so(ledger: Any) -> None:
