@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutErr
 from moto import mock_aws
 
 from spillway.twin.apigateway import ApiGateway
-from spillway.twin.calls import Call, Fault, Hook
+from spillway.twin.calls import LATENCY_S, Call, Fault, Hook
 from spillway.twin.clock import START_S, Scheduler
 from spillway.twin.containers import Python
 from spillway.twin.dynamodb import DynamoDb
@@ -687,6 +688,23 @@ def test_a_slow_region_is_slow_for_everybody(world: World) -> None:
     assert seconds(HERE, THIRD) == pytest.approx(0.1)
     world.regions.restore(THERE)
     assert seconds(THERE, THERE) == pytest.approx(0.1)
+
+
+def test_on_the_wall_clock_slowness_is_added_to_what_passes_anyway() -> None:
+    """`spillway local` adds no latency of its own; ten times nothing would be nothing."""
+    scheduler = Scheduler(virtual=False)
+    hook = Hook(scheduler, latency_spread=0.0)
+    network = Mock()
+    network.cut.return_value = False
+    network.factor.return_value = 11.0
+    hook.network = network
+    with mock_aws(config={"core": {"reset_boto3_session": False}}):
+        client = hook.session(region=HERE, function="f").client("sqs", config=ONCE)
+        client.list_queues()
+    call = hook.log[-1]
+    hook.close()
+    scheduler.close()
+    assert call.ended_s - call.at_s > 9 * LATENCY_S["sqs"]
 
 
 @pytest.mark.parametrize("factor", [30, 60])
