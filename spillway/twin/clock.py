@@ -144,6 +144,15 @@ class Scheduler:
         """Seconds since the epoch."""
         return self._now if self.virtual else time.time()
 
+    def reseed(self, seed: int) -> None:
+        """Draw everything random from another seed from now on; only on the virtual clock."""
+        if not self.virtual:
+            raise RuntimeError("only virtual time can be replayed")
+        self.seed = seed
+        self.random.seed(seed)
+        self._entropy.close()
+        self._entropy = _Entropy(seed)
+
     @property
     def current(self) -> Task | None:
         """The task that is running in this thread."""

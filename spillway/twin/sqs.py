@@ -50,6 +50,10 @@ class Sqs:
         disorder: Share of messages handed out before an earlier one.
         stale_handle_deletes: Whether a receipt handle that is not a message's latest deletes
             it. The documentation says that it might not.
+
+    Attributes:
+        inspect: Sees each message before its queue takes it, and may change it; one that it
+            answers False to is lost, as none ever is on AWS.
     """
 
     current: ClassVar["Sqs | None"] = None
@@ -70,6 +74,7 @@ class Sqs:
         self.empty_receives = empty_receives
         self.disorder = disorder
         self.stale_handle_deletes = stale_handle_deletes
+        self.inspect: Callable[[TwinQueue, Message], bool] | None = None
         self._listeners: defaultdict[str, list[Listener]] = defaultdict(list)
         self._signals: dict[str, Signal] = {}
         self._undo = ExitStack()
@@ -200,6 +205,9 @@ class TwinQueue(models.Queue):
 
     def add_message(self, message: Message) -> None:
         """Take in a message that was sent, or moved here from another queue."""
+        inspect = _service().inspect
+        if inspect is not None and not inspect(self, message):
+            return
         self._order += 1
         message.visible_at = 0.0
         self._live[self._order] = message

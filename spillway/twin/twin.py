@@ -9,6 +9,7 @@ from unittest import mock
 
 import httpx
 from moto import mock_aws
+from moto.moto_api._internal import mock_random
 
 from spillway.twin.apigateway import ApiGateway
 from spillway.twin.calls import Hook, Session
@@ -162,6 +163,11 @@ class Twin:
         """
         self.cloudformation.deploy(self.assembly)
         return self
+
+    def reseed(self, seed: int) -> None:
+        """Draw everything random, also what moto draws, from another seed from now on."""
+        self.scheduler.reseed(seed)
+        mock_random.seed(seed)
 
     def operator(self, region: str) -> Session:
         """A boto3 session of somebody with every permission, whose calls the hook logs."""

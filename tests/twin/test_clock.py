@@ -228,3 +228,20 @@ def test_closing_ends_what_still_waits() -> None:
     scheduler.call(scheduler.sleep, 0.01)
     scheduler.close()
     assert seen == ["ended"]
+
+
+def test_another_seed_from_now_on_is_as_good_as_from_the_start() -> None:
+    """A simulation deploys once and then runs many seeds."""
+
+    def drawn(clock: Scheduler) -> tuple[object, ...]:
+        return uuid.uuid4(), secrets.token_hex(4), clock.random.random()
+
+    with_seed_from_start = Scheduler(virtual=True, seed=7)
+    first = drawn(with_seed_from_start)
+    with_seed_from_start.close()
+    other = Scheduler(virtual=True, seed=1)
+    drawn(other)
+    other.reseed(7)
+    assert drawn(other) == first
+    other.close()
+    assert uuid.uuid4() != first[0]

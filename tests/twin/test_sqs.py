@@ -306,3 +306,16 @@ def test_a_queue_can_be_copied(world: World) -> None:
     assert bodies(receive(world, url)) == ["a"]
     assert twin.approximate_number_of_messages == 1
     assert queue.approximate_number_of_messages == 0
+
+
+def test_a_test_may_change_or_lose_messages_on_their_way(world: World) -> None:
+    """What a newer release writes, and what was never delivered, must be thought of."""
+
+    def inspect(_queue: object, message: Any) -> bool:
+        message.body = message.body.upper()
+        return bool(message.body != "B")
+
+    url = world.queue()
+    world.sqs.inspect = inspect
+    send(world, url, "a", "b")
+    assert bodies(receive(world, url)) == ["A"]
