@@ -16,6 +16,7 @@ from stacks.data_stack import DataStack  # noqa: E402
 from stacks.model_stack import ModelStack  # noqa: E402
 from stacks.region_stack import RegionStack  # noqa: E402
 from stacks.replica_stack import ReplicaStack  # noqa: E402
+from stacks.routing_stack import RoutingStack  # noqa: E402
 
 ROOT = Path(__file__).parent
 
@@ -33,6 +34,9 @@ def compose(app: cdk.App, deployment: Deployment, *, code: Path, layer: Path) ->
         serving.add_stack_dependency(data)
         if after := deployment.region_after(region):
             serving.add_stack_dependency(replicas[after])
+        if domain := deployment.domain:
+            names = RoutingStack(app, deployment=deployment, domain=domain, region=region)
+            names.add_stack_dependency(serving)
         for model in deployment.models:
             endpoints = ModelStack(app, deployment=deployment, region=region, model=model)
             endpoints.add_stack_dependency(serving)

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from lambdas.domain import policy as domain
+from lambdas.domain import policy as policies
 from lambdas.domain.names import Names
 
 TierName = Literal["interactive", "standard", "batch"]
@@ -237,6 +238,49 @@ class Model(Strict):
         return self
 
 
+class Domain(Strict):
+    """One name for the API of every region, and one for each, in a zone that is there already."""
+
+    name: Annotated[
+        str,
+        _text(
+            r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$",
+            "a domain name in lower case, like api.example.com",
+            # The first name of a certificate (ACM user guide, "Quotas").
+            64,
+        ),
+    ]
+    zone_id: Annotated[
+        str, _text(r"^Z[A-Z0-9]{1,31}$", "the id of a Route 53 hosted zone, like Z0123456789ABC")
+    ]
+    zone_name: Annotated[
+        str,
+        _text(
+            r"^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z]{2,63}$",
+            "the name of that zone in lower case, like example.com",
+            253,
+        ),
+    ]
+    policy: Literal["latency", "failover"] = "latency"
+
+    @model_validator(mode="after")
+    def _within_zone(self) -> Self:
+        if self.name != self.zone_name and not self.name.endswith(f".{self.zone_name}"):
+            raise problem(
+                "name", f"must be {self.zone_name} or end with .{self.zone_name}", self.name
+            )
+        return self
+
+    def of(self, region: str) -> str:
+        """A region's own name, at which its health is looked at."""
+        return f"{region}.{self.name}"
+
+    @property
+    def standby(self) -> str:
+        """The name that stands for the second and the third region of three, with failover."""
+        return f"standby.{self.name}"
+
+
 class Limits(Strict):
     """Bounds that hold for every tenant without limits of its own."""
 
@@ -295,6 +339,7 @@ class Deployment(Strict):
     requests_per_5_min_per_address: Annotated[int, Field(ge=100, le=2_000_000_000)] = 100_000
     limits: Limits = Limits()
     concurrency: Concurrency = Concurrency()
+    domain: Domain | None = None
     tiers: dict[TierName, Tier]
     models: Annotated[dict[Slug, Model], Field(min_length=1, max_length=50)]
 
@@ -313,6 +358,14 @@ class Deployment(Strict):
         if len(members) > 1 and not any(set(members) <= zone for zone in STRONG_SETS):
             sets = "; ".join(_listed(zone) for zone in STRONG_SETS)
             raise problem("regions", f"must all be in one strong set: {sets}", members)
+        return self
+
+    @model_validator(mode="after")
+    def _somewhere_to_fail_over_to(self) -> Self:
+        if self.domain and self.domain.policy == "failover" and len(self.regions) == 1:
+            raise problem(
+                "domain.policy", "must be latency with one region: there is no second", "failover"
+            )
         return self
 
     @model_validator(mode="after")
@@ -380,21 +433,23 @@ class Deployment(Strict):
             return None
         return self.regions[(self.regions.index(region) + 1) % len(self.regions)]
 
-    def policy(self) -> domain.Policy:
+    def policy(self) -> policies.Policy:
         """What the functions need to know, for `policy.json` in their asset."""
-        return domain.Policy(
+        return policies.Policy(
             deployment=self.name,
             account=self.account,
             regions=self.regions,
             primary_region=self.primary_region,
-            tiers=tuple(domain.Tier(name=name, **self.tiers[name].model_dump()) for name in TIERS),
+            tiers=tuple(
+                policies.Tier(name=name, **self.tiers[name].model_dump()) for name in TIERS
+            ),
             models={name: _domain_model(name, model) for name, model in self.models.items()},
             **self.limits.model_dump(),
         )
 
 
-def _domain_model(name: str, model: Model) -> domain.Model:
-    return domain.Model(
+def _domain_model(name: str, model: Model) -> policies.Model:
+    return policies.Model(
         name=name,
         state=model.state,
         versions={version: float(version == model.wanted) for version in model.versions},
@@ -463,8 +518,8 @@ def _fields(where: tuple[int | str, ...]) -> Iterable[str]:
             kind = kind.model_fields[str(part)].annotation
         else:
             kind = get_args(kind)[-1]
-        while get_origin(kind) is Annotated:
-            kind = get_args(kind)[0]
+        while get_args(kind) and get_origin(kind) in {Annotated, UnionType}:
+            kind = get_args(kind)[0]  # Of an optional section, what it is when it is there.
     return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
 
 

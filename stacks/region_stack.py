@@ -10,6 +10,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from config.schema import Deployment
@@ -21,6 +22,7 @@ from stacks.firewall_construct import Firewall
 from stacks.functions_construct import Functions, settings
 from stacks.lifetime import LOG_RETENTION, removal
 from stacks.messages_construct import Messages
+from stacks.routing_stack import api_parameter
 
 
 class RegionStack(Stack):
@@ -89,6 +91,14 @@ class RegionStack(Stack):
             key=key,
         ).rest_api
         Firewall(self, "Firewall", deployment=deployment, stage_arn=api.deployment_stage.stage_arn)
+        if deployment.domain is not None:
+            ssm.StringParameter(
+                self,
+                "ApiId",
+                parameter_name=api_parameter(deployment),
+                string_value=api.rest_api_id,
+                description="The API of this region, for its names in the domain.",
+            )
         CfnOutput(self, "Url", value=api.url, description="Where clients send their jobs.")
 
     def _gate(self, deployment: Deployment, key: kms.IKey | None) -> None:

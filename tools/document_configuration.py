@@ -49,6 +49,13 @@ MEANINGS = {
     "concurrency.complete": "Executions that commit results at once.",
     "concurrency.beat": "Beats at once: one may still run when the next begins.",
     "concurrency.sweep": "Sweeps at once.",
+    "domain": "Route 53 leads clients to a healthy region by one name, and each region has its own "
+    "name besides; without it, clients choose between the regional URLs.",
+    "domain.name": "What clients use; `REGION.NAME` leads to one region. At most 64 characters.",
+    "domain.zone_id": "An existing public hosted zone of Route 53 that holds the names.",
+    "domain.zone_name": "That zone's own name: all of `domain.name`, or its end.",
+    "domain.policy": "`latency`: every client gets the nearest healthy region. `failover`: the "
+    "first healthy one in the order of `regions`.",
     "tiers": f"Exactly {', '.join(TIERS)}.",
     "tiers.{name}.target_wait_s": "The wait that the tier aims at; `GET /v1/capacity` shows it "
     "beside the prediction.",
@@ -114,6 +121,8 @@ TAIL = f"""
   would stop a tenant that keeps to its rate.
 - `artifact` has exactly one of `s3` and `hub`; `revision` goes with `hub`, `directory` with `s3`,
   and `s3` contains `{{region}}`.
+- `domain.name` is `domain.zone_name` or lies below it; `domain.policy: failover` needs two or three
+  regions.
 - No two versions may have the same endpoint name, DEPLOYMENT-MODEL-VERSION.
 
 A tenant's own limits go before `limits`: `spillway tenant add` sets them.

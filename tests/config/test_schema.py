@@ -42,6 +42,7 @@ def refusal(tmp_path: Path, document: Any) -> str:
     return message.removeprefix(f"{path}: ")
 
 
+DOMAIN = {"name": "api.example.com", "zone_id": "Z0123456789ABC", "zone_name": "example.com"}
 V1 = "models/embedder/versions/v1"
 HUB = {"hub": "owner/model", "revision": "0e9e39f249a16976918f6564b8830bc894c89659"}
 
@@ -65,11 +66,21 @@ REFUSED = [
     ("log_retention_days", 8, "log_retention_days", "1, 3, 5, 7, 14, 30, 60, 90, 180 or 365"),
     ("requests_per_5_min_per_address", 50, "requests_per_5_min_per_address", "100"),
     ("requests_per_5_min_per_address", 14999, "requests_per_5_min_per_address", "15000"),
-    ("colour", "red", "colour", "account, concurrency, encryption"),
+    ("colour", "red", "colour", "account, concurrency, domain, encryption"),
     ("limits", {"wait_s_max": 26}, "limits.wait_s_max", "25"),
     ("limits", {"deadline_s_max": 100}, "limits.deadline_s_default", "at most deadline_s_max, 100"),
     ("limits", {"wait": 1}, "limits.wait", "deadline_s_default, deadline_s_max, retention_s"),
     ("concurrency", {"beat": 1}, "concurrency.beat", "2"),
+    ("domain", {**DOMAIN, "name": "API.example.com"}, "domain.name", "like api.example.com"),
+    ("domain", {**DOMAIN, "name": "localhost"}, "domain.name", "like api.example.com"),
+    ("domain", {**DOMAIN, "name": f"{'a' * 53}.example.com"}, "domain.name", "64"),
+    ("domain", {**DOMAIN, "name": "api.example.org"}, "domain.name", "end with .example.com"),
+    ("domain", {**DOMAIN, "name": "myexample.com"}, "domain.name", "end with .example.com"),
+    ("domain", {**DOMAIN, "zone_id": "example.com"}, "domain.zone_id", "like Z0123456789ABC"),
+    ("domain", {**DOMAIN, "zone_name": "example"}, "domain.zone_name", "like example.com"),
+    ("domain", {**DOMAIN, "policy": "weighted"}, "domain.policy", "'latency' or 'failover'"),
+    ("domain", {**DOMAIN, "colour": 1}, "domain.colour", "name, policy, zone_id, zone_name"),
+    ("domain", {"name": "api.example.com"}, "domain.zone_id", "required"),
     ("tiers/batch", GONE, "tiers", "exactly interactive, standard, batch"),
     ("tiers/urgent", {"target_wait_s": 1, "share_min": 0}, "tiers.urgent", "'interactive'"),
     ("tiers/batch/share_min", 0.4, "tiers", "at most 1"),
@@ -234,3 +245,23 @@ def test_the_ring_of_second_copies_visits_every_region() -> None:
     ]
     alone = Deployment.model_validate({**yaml.safe_load(DEV.read_text()), "regions": ["us-east-1"]})
     assert alone.region_after("us-east-1") is None
+
+
+def test_failover_needs_another_region(tmp_path: Path) -> None:
+    """A standby that does not exist is found before a night on which it is needed."""
+    document = changed("domain", {**DOMAIN, "policy": "failover"})
+    assert Deployment.model_validate(document).domain is not None
+    document["regions"] = ["us-east-1"]
+
+    message = refusal(tmp_path, document)
+
+    assert message.startswith("domain.policy: must be latency with one region")
+
+
+def test_every_region_has_a_name_of_its_own() -> None:
+    """A region's health must be seen where no other region answers for it."""
+    domain = Deployment.model_validate(changed("domain", DOMAIN)).domain
+
+    assert domain is not None
+    assert domain.policy == "latency"
+    assert domain.of("us-east-2") == "us-east-2.api.example.com"
