@@ -28,7 +28,8 @@ SDK_DEFAULTS = Config(
 SEND_ONCE = Config(
     retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=1, read_timeout=2
 )
-"""For InvokeEndpointAsync: an SDK that repeats it would run a job twice on a GPU."""
+"""For InvokeEndpointAsync: an SDK that repeats it would run a job twice on a GPU. And for asking
+another region whether it is there: no answer is an answer."""
 
 WAIT_FOR_FUNCTION = Config(
     retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=1, read_timeout=29

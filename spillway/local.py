@@ -83,12 +83,17 @@ def start(
     except AssemblyError as error:
         raise LocalError(str(error)) from error
     try:
-        return twin.deploy()
+        twin.deploy()
+        # As if the minute's tick had just come: nobody should have to wait for the first one,
+        # before which no region has a lease.
+        for region in deployment.regions:
+            twin.functions.invoke_async(region, deployment.names.function("beat"), {})
     except BaseException as error:
         twin.close()
         if isinstance(error, DeploymentError | UnsupportedError):
             raise LocalError(str(error)) from error
         raise
+    return twin
 
 
 def directory(twin: Twin, deployment: Deployment) -> Directory:

@@ -16,7 +16,7 @@ def model_grants(deployment: Deployment, *, region: str, model: str) -> list[Gra
     return [
         Grant(
             actions=("s3:GetObject",),
-            resources=(f"{bucket}/inputs/*",),
+            resources=(f"{bucket}/inputs/*", *_second_copies(deployment, region)),
             why="Every job has an object of its own.",
         ),
         Grant(
@@ -36,7 +36,26 @@ def model_grants(deployment: Deployment, *, region: str, model: str) -> list[Gra
         *_secrets(versions),
         *_network(deployment, region, model),
         *use_by_alias(deployment, region=region, alias=names.key_alias),
+        *_second_key(deployment, region),
     ]
+
+
+def _second_copies(deployment: Deployment, region: str) -> list[str]:
+    """Inputs of the region before this one, whose jobs run here when they are moved."""
+    if not deployment.region_after(region):
+        return []
+    return [f"arn:aws:s3:::{deployment.names.replica_bucket(region)}/inputs/*"]
+
+
+def _second_key(deployment: Deployment, region: str) -> tuple[Grant, ...]:
+    if not deployment.region_after(region):
+        return ()
+    return use_by_alias(
+        deployment,
+        region=region,
+        alias=deployment.names.replica_key_alias,
+        actions=("kms:Decrypt",),
+    )
 
 
 def _artifacts(versions: Iterable[Version], region: str) -> list[Grant]:

@@ -3,6 +3,7 @@
 Addresses are plain text, so a policy can be read, compared and tested without deploying it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from config.schema import TIERS, Deployment
@@ -37,12 +38,13 @@ class Permissions:
             self._index(names.ledger, "listing"),
             self._table(names.directory, "GetItem"),
             self._table(names.gate, "GetItem", "UpdateItem"),
-            self._tier_queues("SendMessage"),
+            self._tier_queues("SendMessage", regions=self.deployment.regions),
             self._queue(names.webhooks, "SendMessage"),
-            self._objects("PutObject", self._inputs()),
+            self._objects("PutObject", self._inputs(*self.deployment.regions)),
             self._objects("GetObject", self._results(*self.deployment.regions)),
             self._objects("DeleteObject", self._payloads()),
-            self._invoke("dispatch", "wait"),
+            self._invoke("dispatch", regions=self.deployment.regions),
+            self._invoke("wait"),
             *self._keys(),
         ]
 
@@ -61,8 +63,9 @@ class Permissions:
             ),
             self._queue(names.webhooks, "SendMessage"),
             self._endpoints("InvokeEndpointAsync"),
+            *self._inputs_brought(),
             self._invoke("dispatch"),
-            *self._key(),
+            *(self._keys() if self.deployment.region_after(self.region) else self._key()),
         ]
 
     def complete(self) -> list[Grant]:
@@ -92,13 +95,13 @@ class Permissions:
         ]
 
     def beat(self) -> list[Grant]:
-        """Renew the region's lease, publish its state, ring for forgotten work."""
+        """Renew the region's lease, watch its peers, publish its state, ring for forgotten work."""
         names = self.deployment.names
         return [
             self._consume(names.beats, "SendMessage"),
-            self._table(names.ledger, "GetItem", "UpdateItem"),
+            self._table(names.ledger, "BatchGetItem", "UpdateItem"),
             self._index(names.ledger, "live"),
-            self._table(names.directory, "PutItem"),
+            self._table(names.directory, "GetItem", "PutItem"),
             self._table(names.gate, "GetItem", "PutItem", "UpdateItem"),
             self._tier_queues("GetQueueAttributes"),
             self._endpoints("DescribeEndpoint"),
@@ -109,6 +112,7 @@ class Permissions:
                 why="Metrics have no address; the condition names the namespace.",
             ),
             self._invoke("dispatch"),
+            *self._probe(),
             *self._key(),
         ]
 
@@ -129,8 +133,9 @@ class Permissions:
             *self._key(),
         ]
 
-    def _arn(self, service: str, resource: str) -> str:
-        return f"arn:aws:{service}:{self.region}:{self.deployment.account}:{resource}"
+    def _arn(self, service: str, resource: str, *, region: str = "") -> str:
+        place = region or self.region
+        return f"arn:aws:{service}:{place}:{self.deployment.account}:{resource}"
 
     def _table(self, table: str, *operations: str) -> Grant:
         return Grant(
@@ -163,11 +168,15 @@ class Permissions:
             *operations,
         )
 
-    def _tier_queues(self, *operations: str, suffix: str = "") -> Grant:
+    def _tier_queues(
+        self, *operations: str, suffix: str = "", regions: Sequence[str] = ()
+    ) -> Grant:
         return Grant(
             actions=tuple(f"sqs:{operation}" for operation in operations),
             resources=tuple(
-                self._arn("sqs", f"{self.deployment.name}-*-{tier}{suffix}") for tier in TIERS
+                self._arn("sqs", f"{self.deployment.name}-*-{tier}{suffix}", region=region)
+                for region in regions or (self.region,)
+                for tier in TIERS
             ),
             why=QUEUES,
         )
@@ -179,11 +188,30 @@ class Permissions:
             why=OBJECTS,
         )
 
-    def _inputs(self) -> list[str]:
-        """Where submit keeps an input: here and in the next region."""
-        names, after = self.deployment.names, self.deployment.region_after(self.region)
-        second = [f"{names.replica_bucket(after)}/inputs"] if after else []
-        return [f"{names.bucket(self.region)}/inputs", *second]
+    def _inputs(self, *regions: str) -> list[str]:
+        """Where an input is kept that runs in one of the regions: there and in the next one."""
+        names = self.deployment.names
+        seconds = filter(None, map(self.deployment.region_after, regions))
+        return [
+            *(f"{names.bucket(region)}/inputs" for region in regions),
+            *(f"{names.replica_bucket(after)}/inputs" for after in seconds),
+        ]
+
+    def _inputs_brought(self) -> list[Grant]:
+        """Bring an input of a job that was moved here from a region that keeps it."""
+        regions = self.deployment.regions
+        if len(regions) == 1:
+            return []
+        here = f"{self.deployment.names.bucket(self.region)}/inputs"
+        return [
+            self._objects("GetObject", self._inputs(*regions)),
+            self._objects("PutObject", [here]),
+        ]
+
+    def _probe(self) -> list[Grant]:
+        """Ask another region whether it is there, as the health check does."""
+        peers = [region for region in self.deployment.regions if region != self.region]
+        return [self._invoke("submit", regions=peers)] if peers else []
 
     def _results(self, *regions: str) -> list[str]:
         return [f"{self.deployment.names.bucket(region)}/results" for region in regions]
@@ -216,12 +244,13 @@ class Permissions:
             why="Models have endpoints in stacks of their own; the deployment begins their names.",
         )
 
-    def _invoke(self, *functions: str) -> Grant:
+    def _invoke(self, *functions: str, regions: Sequence[str] = ()) -> Grant:
         names = self.deployment.names
         return Grant(
             actions=("lambda:InvokeFunction",),
             resources=tuple(
-                self._arn("lambda", f"function:{names.function(function)}")
+                self._arn("lambda", f"function:{names.function(function)}", region=region)
+                for region in regions or (self.region,)
                 for function in functions
             ),
         )
@@ -232,10 +261,11 @@ class Permissions:
         return use_by_alias(self.deployment, region=self.region, alias=alias)
 
     def _keys(self) -> list[Grant]:
-        """Use of every region's key, and of the one that second copies are kept under."""
-        names, after = self.deployment.names, self.deployment.region_after(self.region)
-        aliases = [(region, names.key_alias) for region in self.deployment.regions]
-        aliases += [(after, names.replica_key_alias)] if after else []
+        """Use of every region's key, and of those that second copies are kept under."""
+        names, regions = self.deployment.names, self.deployment.regions
+        aliases = [(region, names.key_alias) for region in regions]
+        if len(regions) > 1:
+            aliases += [(region, names.replica_key_alias) for region in regions]
         return [
             grant
             for region, alias in aliases

@@ -1,4 +1,4 @@
-"""Calls to other functions: bells and waits."""
+"""Calls to other functions: bells, waits, and whether another region answers."""
 
 import json
 from dataclasses import dataclass
@@ -13,10 +13,13 @@ from lambdas.domain.names import Names
 if TYPE_CHECKING:
     from types_boto3_lambda import LambdaClient
 
+READY = 200
+"""HTTP status of a region that is ready."""
+
 
 @dataclass(frozen=True, slots=True)
 class Functions:
-    """This region's functions, called through Lambda."""
+    """A region's functions, called through Lambda."""
 
     client: "LambdaClient"
     names: Names
@@ -32,6 +35,21 @@ class Functions:
             )
         except (ClientError, BotoCoreError) as error:
             logger.warning("bell lost", model=model, reason=type(error).__name__)
+
+    def ready(self) -> bool:
+        """Whether the region's health route says that it is ready: what Route 53 asks, too."""
+        event = {"httpMethod": "GET", "resource": "/health/ready", "path": "/health/ready"}
+        try:
+            reply = self.client.invoke(
+                FunctionName=self.names.function("submit"),
+                InvocationType="RequestResponse",
+                Payload=json.dumps(event).encode(),
+            )
+            answer = json.loads(reply["Payload"].read())
+        except (ClientError, BotoCoreError, ValueError) as error:
+            logger.warning("region does not answer", reason=type(error).__name__)
+            return False
+        return isinstance(answer, dict) and answer.get("statusCode") == READY
 
     def wait(self, *, job: str, seconds: int) -> bool:
         """Wait for a job's end in the function that is there for it.

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 RATE_WINDOW_S = 10
 """Submissions are counted per window, so that a short burst within the rate is not refused."""
 
+OFFER_KEPT_S = 600
+"""How long it is remembered how much of an offer is used; by then nobody believes the offer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateState:
@@ -25,6 +28,7 @@ class GateState:
         wanted_ms: When a dispatcher last found the gate full with work waiting, or None.
         capacity: Slots, as beat last saw them; None before the first beat.
         capacity_ms: When beat saw them.
+        may_start_ms: Until when jobs may be started, by the region's lease; None without one.
         credits: By tier, starts that the tier is owed.
         ok: Recent attempts that succeeded, decaying.
         bad: Recent attempts that failed, decaying.
@@ -34,6 +38,7 @@ class GateState:
     wanted_ms: int | None = None
     capacity: int | None = None
     capacity_ms: int = 0
+    may_start_ms: int | None = None
     credits: Mapping[str, float] = field(default_factory=dict)
     ok: float = 0
     bad: float = 0
@@ -156,21 +161,35 @@ class Gate:
             },
         )
 
-    def observe(self, model: str, *, capacity: int, now_ms: int, ok: float, bad: float) -> None:
-        """Write what beat saw: the capacity, and the decayed counts of outcomes."""
+    def observe(
+        self,
+        model: str,
+        *,
+        capacity: int,
+        now_ms: int,
+        ok: float,
+        bad: float,
+        may_start_ms: int | None,
+    ) -> None:
+        """Write what beat saw: capacity, decayed counts of outcomes, and the lease's end."""
+        values = {
+            ":capacity": {"N": str(capacity)},
+            ":now": {"N": str(now_ms)},
+            ":ok": {"N": f"{ok:.3f}"},
+            ":bad": {"N": f"{bad:.3f}"},
+        }
+        leased = " REMOVE may_start_ms"
+        if may_start_ms is not None:
+            leased = ", may_start_ms = :until"
+            values[":until"] = {"N": str(may_start_ms)}
         self.client.update_item(
             TableName=self.table,
             Key=_model(model),
             UpdateExpression=(
-                "SET #capacity = :capacity, capacity_ms = :now, ok = :ok, bad = :bad"
+                f"SET #capacity = :capacity, capacity_ms = :now, ok = :ok, bad = :bad{leased}"
             ),
             ExpressionAttributeNames={"#capacity": "capacity"},
-            ExpressionAttributeValues={
-                ":capacity": {"N": str(capacity)},
-                ":now": {"N": str(now_ms)},
-                ":ok": {"N": f"{ok:.3f}"},
-                ":bad": {"N": f"{bad:.3f}"},
-            },
+            ExpressionAttributeValues=values,
         )
 
     def count_submissions(self, tenant: str, number: int, *, window: int, limit: int) -> int | None:
@@ -202,6 +221,31 @@ class Gate:
             return None
         return int(reply["Attributes"]["submissions"]["N"])
 
+    def take_credit(self, peer: str, model: str, *, offered_ms: int, limit: int) -> bool:
+        """Use one job of what a peer offered to take; False if all of it is used.
+
+        Args:
+            peer: Who offered.
+            model: Which.
+            offered_ms: When, by the peer's clock: names the offer.
+            limit: How many jobs it was for.
+        """
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key={"pk": {"S": f"spill#{peer}#{model}#{offered_ms}"}},
+                UpdateExpression="ADD used :one SET expires_s = :expires",
+                ConditionExpression="attribute_not_exists(used) OR used < :limit",
+                ExpressionAttributeValues={
+                    ":one": {"N": "1"},
+                    ":limit": {"N": str(limit)},
+                    ":expires": {"N": str(offered_ms // 1000 + OFFER_KEPT_S)},
+                },
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
     def write_snapshot(self, snapshot: Mapping[str, Any]) -> None:
         """Keep what beat saw of the whole region, for submit's decisions and answers."""
         self.client.put_item(
@@ -229,6 +273,7 @@ def _state(item: Mapping[str, Any]) -> GateState:
         wanted_ms=int(number("wanted_ms")) or None,
         capacity=int(number("capacity")) if "capacity" in item else None,
         capacity_ms=int(number("capacity_ms")),
+        may_start_ms=int(number("may_start_ms")) if "may_start_ms" in item else None,
         credits={
             name.removeprefix("credit_"): number(name)
             for name in item

@@ -295,33 +295,6 @@ class Ledger:
                 return
             start = {"ExclusiveStartKey": reply["LastEvaluatedKey"]}
 
-    def renew_lease(self, region: str, *, now_ms: int) -> dict[str, int]:
-        """Raise the sequence of a region's lease: the region is alive and reaches the ledger.
-
-        Returns:
-            `epoch` and `sequence` after the write.
-        """
-        reply = self.client.update_item(
-            TableName=self.table,
-            Key={"pk": {"S": f"region#{region}"}},
-            UpdateExpression=(
-                "SET #sequence = if_not_exists(#sequence, :zero) + :one, "
-                "epoch = if_not_exists(epoch, :one), beat_ms = :now"
-            ),
-            ExpressionAttributeNames={"#sequence": "sequence"},
-            ExpressionAttributeValues={
-                ":zero": {"N": "0"},
-                ":one": {"N": "1"},
-                ":now": {"N": str(now_ms)},
-            },
-            ReturnValues="ALL_NEW",
-        )
-        attributes = reply["Attributes"]
-        return {
-            "epoch": int(attributes["epoch"]["N"]),
-            "sequence": int(attributes["sequence"]["N"]),
-        }
-
 
 def live_key(owner: str, model: str) -> str:
     """The partition of the `live` index that holds a region's unfinished jobs of a model."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.domain.names import Names
 
@@ -31,16 +31,52 @@ class Payloads:
     region: str
     regions: tuple[str, ...]
 
-    def keep_input(self, key: str, body: bytes) -> None:
-        """Write an input twice, so that a job that is accepted survives its region."""
-        for region, bucket in self._copies(self.region):
-            self.client_in(region).put_object(
+    def keep_input(self, key: str, body: bytes, *, region: str) -> None:
+        """Write an input twice, so that a job that is accepted survives its region.
+
+        Args:
+            key: The object's.
+            body: What it holds.
+            region: Where the job will run: the first copy is there, the second in the next one.
+        """
+        for place, bucket in self._copies(region):
+            self.client_in(place).put_object(
                 Bucket=bucket, Key=key, Body=body, ContentType="application/json"
             )
 
-    def location(self, key: str, *, home: str) -> str:
-        """The address of an input."""
-        return f"s3://{self.names.bucket(home)}/{key}"
+    def location(self, key: str, *, stored: str) -> str:
+        """The address of an input in this region: an endpoint reads from no other.
+
+        Args:
+            key: The object's.
+            stored: The region of its first copy. If neither copy is here, one is brought.
+
+        Raises:
+            botocore.exceptions.ClientError: No copy can be read.
+        """
+        copies = dict(self._copies(stored))
+        if self.region not in copies:
+            self._bring(key, list(copies.values()))
+        return f"s3://{copies.get(self.region, self.names.bucket(self.region))}/{key}"
+
+    def _bring(self, key: str, sources: list[str]) -> None:
+        """Copy an input into this region, from the second copy if the first one's region is away.
+
+        The second is tried first: who moves a job mostly does so because the first is lost.
+        """
+        *others, last = sources
+        for source in (last, *others):
+            try:
+                self.client_in(self.region).copy_object(
+                    Bucket=self.names.bucket(self.region),
+                    Key=key,
+                    CopySource={"Bucket": source, "Key": key},
+                )
+            except (ClientError, BotoCoreError):
+                if source == sources[0]:
+                    raise
+            else:
+                return
 
     def result(self, key: str) -> bytes:
         """Read a result of this region.
@@ -79,9 +115,11 @@ class Payloads:
             ExpiresIn=OUTPUT_URL_S,
         )
 
-    def erase_input(self, key: str, *, home: str) -> None:
-        """Delete both copies of an input."""
-        for region, bucket in self._copies(home):
+    def erase_input(self, key: str, *, stored: str, brought: Collection[str] = ()) -> None:
+        """Delete both copies of an input, and those that were brought to other regions."""
+        copies = self._copies(stored)
+        copies += [(region, self.names.bucket(region)) for region in brought if region != stored]
+        for region, bucket in copies:
             self.client_in(region).delete_object(Bucket=bucket, Key=key)
 
     def erase_results(self, keys: Collection[str], *, region: str) -> None:
@@ -92,10 +130,10 @@ class Payloads:
                 Delete={"Objects": [{"Key": key} for key in sorted(keys)], "Quiet": True},
             )
 
-    def _copies(self, home: str) -> list[tuple[str, str]]:
-        """Region and bucket of each copy of an input."""
-        copies = [(home, self.names.bucket(home))]
+    def _copies(self, first: str) -> list[tuple[str, str]]:
+        """Region and bucket of each copy of an input whose first copy is in a region."""
+        copies = [(first, self.names.bucket(first))]
         if len(self.regions) > 1:
-            after = self.regions[(self.regions.index(home) + 1) % len(self.regions)]
+            after = self.regions[(self.regions.index(first) + 1) % len(self.regions)]
             copies.append((after, self.names.replica_bucket(after)))
         return copies

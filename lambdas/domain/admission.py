@@ -7,6 +7,7 @@ from typing import Any
 from lambdas.domain.capacity import CAPACITY_FRESH_S, Load, predicted_wait_s
 from lambdas.domain.errors import ApiError, busy
 from lambdas.domain.policy import Model, Tier
+from lambdas.domain.spill import Offer, offers
 
 BEAT_S = 5.0
 """How often the snapshot is renewed."""
@@ -42,12 +43,14 @@ class Decision:
     """What becomes of a request for a job.
 
     Attributes:
-        refusal: The 429 to answer, or None: the job is taken in this region.
+        refusal: The 429 to answer, or None: the job is taken.
         predicted_wait_s: Seconds until it would start here.
+        offers: The peers in whose queue it should rather wait, the best first.
     """
 
     refusal: ApiError | None
     predicted_wait_s: float
+    offers: Sequence[Offer] = ()
 
 
 def load_of(snapshot: Mapping[str, Any], model: str) -> Load:
@@ -66,6 +69,7 @@ def decide(
     tier: str,
     snapshot: Mapping[str, Any],
     deadline_s: float,
+    now_ms: int,
 ) -> Decision:
     """Decide whether a job can be taken.
 
@@ -76,15 +80,19 @@ def decide(
         tier: The job's.
         snapshot: What beat last saw of this region.
         deadline_s: Seconds by which the job must have started.
+        now_ms: This region's time.
 
     Returns:
         The decision; a refusal tells the seconds after which it is worth another try.
     """
     load = load_of(snapshot, model.name)
     wait_s = predicted_wait_s(model, tiers, tier, load)
+    others = offers(model, tiers, tier, snapshot, wait_s=wait_s, now_ms=now_ms)
+    soonest_s = min([wait_s, *(offer.wait_s for offer in others)])
     return Decision(
-        refusal=_over_cap(caller, model, load, snapshot) or _too_late(wait_s, deadline_s),
+        refusal=_over_cap(caller, model, load, snapshot) or _too_late(soonest_s, deadline_s),
         predicted_wait_s=wait_s,
+        offers=others,
     )
 
 

@@ -70,6 +70,11 @@ def conflict(message: str, *, code: str, param: str | None = None) -> ApiError:
     return ApiError(409, "conflict_error", code, message, param=param)
 
 
+def unavailable(message: str, *, code: str, retry_after_s: int) -> ApiError:
+    """503: not here and not now; another region may."""
+    return ApiError(503, "server_error", code, message, retry_after_s=retry_after_s)
+
+
 def busy(message: str, *, code: str, retry_after_s: float) -> ApiError:
     """429: not now; tells when."""
     seconds = max(1, -int(-retry_after_s // 1))

@@ -93,7 +93,11 @@ class Job:
         deadline_ms: When it expires if it has not started.
         request_hash: Of the request's body, to tell a replay from a reused idempotency key.
         input: Compressed JSON, when small enough to travel in the ledger.
-        input_key: Otherwise the object's key in the home region's bucket and one other.
+        input_key: Otherwise the object's key, in the bucket of the region where it is stored and
+            in one other.
+        stored: That region, when it is not the home region.
+        moves: How often the job was moved to another region: no fault of its own, so that these
+            attempts are not counted.
         metadata: The client's own JSON, kept as it came.
         trace_id: The trace that the request belonged to.
         webhook: Where the client wants to hear of the job's end.
@@ -124,6 +128,8 @@ class Job:
     request_hash: bytes
     input: bytes | None = None
     input_key: str | None = None
+    stored: str | None = None
+    moves: int | None = None
     metadata: str | None = None
     trace_id: str | None = None
     webhook: str | None = None
@@ -177,7 +183,7 @@ TRANSITIONS: dict[str, Transition] = {
     "move": Transition(
         sources=LIVE,
         target=Status.QUEUED,
-        sets=frozenset({"attempt", "owner", "live"}),
+        sets=frozenset({"attempt", "owner", "live", "moves"}),
         removes=_RUN,
     ),
     "cancel": Transition(

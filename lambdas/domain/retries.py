@@ -19,7 +19,8 @@ def retry_delay_s(job: Job, model: Model | None, *, now_ms: int) -> float | None
         Seconds; None when there is no further attempt, or none that could start before the
         job's deadline: its client should read of what failed, not of a wait that is in vain.
     """
-    if model is None or job.attempt >= model.attempts_max:
+    tries = job.attempt - (job.moves or 0)
+    if model is None or tries >= model.attempts_max:
         return None
-    delay_s = min(DELAY_S_MAX, model.retry_delay_s * 2 ** (job.attempt - 1))
+    delay_s = min(DELAY_S_MAX, model.retry_delay_s * 2 ** (tries - 1))
     return delay_s if now_ms + 1000 * delay_s < job.deadline_ms else None

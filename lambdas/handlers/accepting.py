@@ -6,10 +6,11 @@ any two steps leaves either nothing that counts or a job that will run.
 
 import json
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lambdas.adapters.aws import AWS_ERRORS
+from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms, now_s
 from lambdas.adapters.directory import Directory
 from lambdas.adapters.functions import Functions
@@ -18,14 +19,19 @@ from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import RECEIVE_MAX, Queues
-from lambdas.domain import admission, payloads
+from lambdas.domain import admission, payloads, regions
 from lambdas.domain.admission import Caller
 from lambdas.domain.allowance import Allowance
-from lambdas.domain.errors import busy, conflict, invalid
+from lambdas.domain.errors import ApiError, busy, conflict, invalid, unavailable
 from lambdas.domain.job import ENTROPY_BYTES_MIN, Job, Status, job_id
 from lambdas.domain.policy import Policy
+from lambdas.domain.regions import DRAINED
 from lambdas.domain.requests import Submission, check_live, read_idempotency_key, read_submission
+from lambdas.domain.spill import Offer
 from lambdas.handlers.api import Request
+
+RETRY_AFTER_NO_REGION_S = 5
+"""A beat: a region that wins its lease back says so with its next one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +42,10 @@ class Accepting:
     policy: Policy
     ledger: Ledger
     gate: Gate
-    queues: Queues
+    queues_in: Callable[[str], Queues]
     payloads: Payloads
     directory: Directory
-    functions: Functions
+    functions_in: Callable[[str], Functions]
     allowance: Allowance = field(default_factory=Allowance)
     rung_ms: dict[str, int] = field(default_factory=dict)
 
@@ -47,7 +53,8 @@ class Accepting:
         """Take a job, or find the one that the same request made before.
 
         Returns:
-            The job, whether it is a replay, and the snapshot that was decided on, if any.
+            The job, whether it is a replay, and the snapshot of the region whose queue holds it,
+            if it was decided on.
 
         Raises:
             ApiError: It is refused; nothing was kept.
@@ -62,19 +69,51 @@ class Accepting:
             if earlier is not None:
                 return _replayed(earlier, submission), True, None
         check_live(self.policy.models[submission.request.model])
-        snapshot = self._room(caller, submission)
+        snapshot, offers = self._room(caller, submission)
         job = self._job(identity, caller, submission, request.trace_id)
-        if job.input_key is not None:
-            self.payloads.keep_input(job.input_key, submission.input_bytes)
-        self.queues.send(
-            model=job.model, tier=job.tier, job_id=job.id, attempt=1, tenant=job.tenant
-        )
+        job = self._queued(job, submission, offers, drained=_drained(snapshot))
         earlier = self.ledger.create(job)
         if earlier is not None:
-            return _replayed(earlier, submission), True, snapshot
+            return _replayed(earlier, submission), True, None
+        if job.owner != self.region:
+            self.functions_in(job.owner).ring(model=job.model, tier=job.tier, jobs=1)
+            logger.info("spilled", job_id=job.id, to=job.owner, model=job.model, tier=job.tier)
+            return job, False, None
         self._ring(job, snapshot)
         logger.info("accepted", job_id=job.id, tenant=job.tenant, model=job.model, tier=job.tier)
         return job, False, snapshot
+
+    def _queued(
+        self, job: Job, submission: Submission, offers: Sequence[Offer], *, drained: bool
+    ) -> Job:
+        """Put a job's payload and message where it will run: at a peer that offers, or here.
+
+        A peer that does not answer is left alone; the message that it may have got nevertheless
+        names a job of another region there, and is dropped.
+        """
+        for offer in offers:
+            if not drained and not self.gate.take_credit(
+                offer.region, job.model, offered_ms=offer.at_ms, limit=offer.jobs
+            ):
+                continue
+            away = replace(job, owner=offer.region, stored=offer.region if job.input_key else None)
+            try:
+                self._send(away, submission)
+            except AWS_ERRORS as error:
+                logger.warning("not spilled", to=offer.region, reason=reason(error))
+                break
+            return away
+        if drained:
+            raise _no_region()
+        self._send(job, submission)
+        return job
+
+    def _send(self, job: Job, submission: Submission) -> None:
+        if job.input_key is not None:
+            self.payloads.keep_input(job.input_key, submission.input_bytes, region=job.owner)
+        self.queues_in(job.owner).send(
+            model=job.model, tier=job.tier, job_id=job.id, attempt=1, tenant=job.tenant
+        )
 
     def _ring(self, job: Job, snapshot: dict[str, Any]) -> None:
         """Call a dispatcher, unless one comes anyway.
@@ -91,10 +130,10 @@ class Accepting:
         if fresh and (waiting or recent) and self._word_stands(job.model):
             return
         self.rung_ms[job.model] = job.created_ms
-        if waiting < RECEIVE_MAX:
-            self.functions.ring(model=job.model, tier=job.tier, jobs=1)
-        else:
-            self.functions.ring(model=job.model, tier=None, jobs=None)
+        few = waiting < RECEIVE_MAX
+        self.functions_in(self.region).ring(
+            model=job.model, tier=job.tier if few else None, jobs=1 if few else None
+        )
 
     def _word_stands(self, model: str) -> bool:
         try:
@@ -113,7 +152,14 @@ class Accepting:
                 param="webhook",
             )
 
-    def _room(self, caller: Caller, submission: Submission) -> dict[str, Any]:
+    def _room(
+        self, caller: Caller, submission: Submission
+    ) -> tuple[dict[str, Any], Sequence[Offer]]:
+        """What was decided on, and the peers that the job should rather go to.
+
+        Raises:
+            ApiError: There is no room, or the region may not accept.
+        """
         at_s = now_s()
         window = int(at_s // RATE_WINDOW_S)
         limit = max(1, int(caller.rate_per_s * RATE_WINDOW_S))
@@ -129,6 +175,8 @@ class Accepting:
                 retry_after_s=RATE_WINDOW_S - at_s % RATE_WINDOW_S,
             )
         snapshot = self.gate.snapshot()
+        if regions.fenced(snapshot, regions=len(self.policy.regions), now_ms=int(1000 * at_s)):
+            raise _no_region()
         request = submission.request
         decision = admission.decide(
             caller=caller,
@@ -137,6 +185,7 @@ class Accepting:
             tier=request.tier,
             snapshot=snapshot,
             deadline_s=request.deadline_s or self.policy.deadline_s_default,
+            now_ms=int(1000 * at_s),
         )
         if decision.refusal is not None:
             logger.info(
@@ -148,7 +197,7 @@ class Accepting:
                 wait_s=decision.predicted_wait_s,
             )
             raise decision.refusal
-        return snapshot
+        return snapshot, decision.offers
 
     def _job(self, identity: str, caller: Caller, submission: Submission, trace_id: str) -> Job:
         request, at_ms = submission.request, now_ms()
@@ -173,6 +222,18 @@ class Accepting:
             webhook=request.webhook,
             trace_id=trace_id[:100] or None,
         )
+
+
+def _drained(snapshot: dict[str, Any]) -> bool:
+    return (snapshot.get("lease") or {}).get("state") == DRAINED
+
+
+def _no_region() -> ApiError:
+    return unavailable(
+        "This region takes no jobs now; send the request, with its Idempotency-Key, to another.",
+        code="region_unavailable",
+        retry_after_s=RETRY_AFTER_NO_REGION_S,
+    )
 
 
 def _replayed(earlier: Job, submission: Submission) -> Job:

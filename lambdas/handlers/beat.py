@@ -1,7 +1,8 @@
 """beat: every five seconds, what the region sees of itself.
 
-It renews the region's lease in the ledger, counts instances into the gate, writes the snapshot
-that submit decides on and the verdict that the health check reads, and rings bells that were lost.
+It renews the region's lease in the ledger and watches those of its peers, counts instances into
+the gate, writes the snapshot that submit decides on and the verdict that the health check reads,
+and rings bells that were lost.
 EventBridge knows no rate below a minute, so each minute's tick sends twelve delayed messages.
 """
 
@@ -16,12 +17,15 @@ from lambdas.adapters.directory import Directory
 from lambdas.adapters.endpoints import Fleet
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
+from lambdas.adapters.leases import Leases
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
 from lambdas.adapters.queues import Queues
-from lambdas.domain import capacity
+from lambdas.domain import capacity, regions, spill
+from lambdas.domain.capacity import Load
 from lambdas.domain.policy import Model, Policy
-from lambdas.handlers.ports import endings
+from lambdas.handlers.leasing import Leasing
+from lambdas.handlers.ports import endings, functions_in
 from lambdas.wiring import Execution, Function, Handler
 
 BEAT_S = 5
@@ -46,40 +50,55 @@ class Beat:
     fleet: Fleet
     functions: Functions
     directory: Directory
+    leasing: Leasing
 
     def once(self) -> dict[str, Any]:
         """Look at everything once; returns the snapshot that was written."""
         at_ms = now_ms()
-        verdict = self._reach_ledger(at_ms)
+        before = self.gate.snapshot()
+        standing = self.leasing.once(before, now_ms=at_ms)
+        verdict = standing.verdict
+        until_ms = regions.may_start_ms(standing.lease, regions=len(self.policy.regions))
         tenants: Counter[str] = Counter()
         models = {}
         for model in self.policy.models.values():
             try:
-                models[model.name] = self._look_at(model, tenants, at_ms)
+                seen = self._look_at(model, tenants, at_ms, until_ms)
+                spilled = before.get("models", {}).get(model.name, {}).get("spilling", ())
+                seen["spilling"] = spill.spilling(model, self.policy.tiers, _load(seen), spilled)
+                models[model.name] = seen
             except AWS_ERRORS as error:
                 # One model that cannot be seen must not hide the others.
                 verdict = verdict or f"cannot see {model.name}: {reason(error)}"
                 logger.warning("model not seen", model=model.name, reason=reason(error))
+        told = {"at_ms": at_ms, "models": models, "grants": self._grants(models, verdict)}
         snapshot = {
-            "at_ms": at_ms,
-            "models": models,
+            **told,
             "tenants": dict(tenants),
             "ready": not verdict,
             "reason": verdict,
+            "lease": standing.lease,
+            "peers": standing.peers,
         }
         self.gate.write_snapshot(snapshot)
-        self.directory.write_snapshot(self.region, snapshot)
+        try:
+            self.directory.write_snapshot(self.region, told)
+        except AWS_ERRORS as error:
+            logger.warning("peers not told", reason=reason(error))
         return snapshot
 
-    def _reach_ledger(self, now_ms: int) -> str:
-        try:
-            self.ledger.renew_lease(self.region, now_ms=now_ms)
-        except AWS_ERRORS as error:
-            logger.warning("ledger not reached", reason=reason(error))
-            return "the ledger cannot be written"
-        return ""
+    def _grants(self, models: dict[str, Any], verdict: str) -> dict[str, int]:
+        """What the peers may send here until the next beat; nothing while something is wrong."""
+        peers = len(self.policy.regions) - 1
+        return {
+            name: spill.grant(self.policy.models[name], _load(seen), peers=peers, seconds=BEAT_S)
+            for name, seen in models.items()
+            if not verdict
+        }
 
-    def _look_at(self, model: Model, tenants: Counter[str], now_ms: int) -> dict[str, Any]:
+    def _look_at(
+        self, model: Model, tenants: Counter[str], now_ms: int, until_ms: int | None
+    ) -> dict[str, Any]:
         names = self.policy.names
         serving = [version for version, share in model.versions.items() if share > 0]
         instances = sum(
@@ -93,6 +112,7 @@ class Beat:
             now_ms=now_ms,
             ok=state.ok * OUTCOME_DECAY,
             bad=state.bad * OUTCOME_DECAY,
+            may_start_ms=until_ms,
         )
         waiting = {
             tier.name: self.queues.waiting(model.name, tier.name) for tier in self.policy.tiers
@@ -103,7 +123,8 @@ class Beat:
                 # One that was cancelled at work counts as well: it holds its slot for now.
                 tenants[job.tenant] += 1
                 oldest_ms.setdefault(job.tier, job.created_ms)
-        if any(waiting.values()) and slots > len(state.used):
+        may_start = until_ms is None or now_ms < until_ms
+        if may_start and any(waiting.values()) and slots > len(state.used):
             self.functions.ring(model=model.name, tier=None, jobs=None)
         return {
             "capacity": slots,
@@ -115,10 +136,15 @@ class Beat:
         }
 
 
+def _load(seen: dict[str, Any]) -> Load:
+    return Load(instances=seen["instances"], in_use=seen["in_use"], waiting=seen["waiting"])
+
+
 def create(execution: Execution) -> Handler:
     """Wire the pulse of an execution environment."""
     names, region, sqs = execution.names, execution.region, execution.client("sqs")
     shared = endings(execution)
+    directory = Directory(execution.client("dynamodb"), names.directory)
     beat = Beat(
         region=region,
         policy=execution.policy,
@@ -127,7 +153,14 @@ def create(execution: Execution) -> Handler:
         queues=shared.queues,
         fleet=Fleet(execution.client("sagemaker")),
         functions=shared.functions,
-        directory=Directory(execution.client("dynamodb"), names.directory),
+        directory=directory,
+        leasing=Leasing(
+            region=region,
+            policy=execution.policy,
+            leases=Leases(execution.client("dynamodb"), names.ledger),
+            directory=directory,
+            functions_in=functions_in(execution, probing=True),
+        ),
     )
 
     def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:

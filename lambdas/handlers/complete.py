@@ -200,7 +200,7 @@ class Completer:
 
     def _failure_key(self, job: Job, notification: Notification) -> str:
         """Where SageMaker says that the error is, if that is a place for this version's errors."""
-        version, bucket = str(job.version), self.payloads.location("", home=self.region)
+        version, bucket = str(job.version), self.payloads.location("", stored=self.region)
         told = notification.failure_location or ""
         if told.startswith(f"{bucket}{failure_prefix(job.model, version)}"):
             return told.removeprefix(bucket)

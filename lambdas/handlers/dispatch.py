@@ -105,6 +105,9 @@ class Dispatcher:
     def _round(self, model: Model, bell: Bell) -> tuple[bool, Counter[str]]:
         at_ms = now_ms()
         state = self.gate.state(model.name)
+        if not self._may_start(state, at_ms):
+            logger.info("nothing started without a lease", model=model.name)
+            return False, Counter()
         usable = capacity.usable_slots(
             model,
             capacity=state.capacity,
@@ -147,6 +150,12 @@ class Dispatcher:
         else:
             more = not lone and (free > number or not self._leave_word(model, usable, state))
         return more, result.started
+
+    def _may_start(self, state: GateState, now_ms: int) -> bool:
+        """Whether the region holds its lease; one that has no peers needs none."""
+        if state.may_start_ms is None:
+            return len(self.policy.regions) == 1
+        return now_ms < state.may_start_ms
 
     def _give_back(
         self, model: Model, unused: set[str], state: GateState, *, drained: bool
@@ -272,7 +281,7 @@ class Dispatcher:
         if job.input is not None:
             body = payloads.unpack(job.input)
         elif job.input_key is not None:
-            location = self.payloads.location(job.input_key, home=job.home)
+            location = self.payloads.location(job.input_key, stored=job.stored or job.home)
         if body is not None and len(body) > BODY_BYTES_MAX:
             raise ValueError("an inline payload is never larger than the endpoint takes")
         self.endpoints.invoke(

@@ -7,6 +7,7 @@ from lambdas.adapters.clock import now_s
 from lambdas.domain.admission import Caller, load_of
 from lambdas.domain.capacity import predicted_wait_s
 from lambdas.domain.policy import Model, Policy, Tier
+from lambdas.domain.regions import fenced
 from lambdas.handlers.api import Request, answer
 from lambdas.handlers.snapshots import Snapshots
 
@@ -68,6 +69,8 @@ class Overview:
         age_s = now_s() - snapshot.get("at_ms", 0) / 1000
         if age_s > VERDICT_S_MAX:
             return answer(503, {"status": "unavailable", "reason": "no verdict"})
+        if fenced(snapshot, regions=len(self.policy.regions), now_ms=int(1000 * now_s())):
+            return answer(503, {"status": "unavailable", "reason": "no lease"})
         if not snapshot.get("ready"):
             return answer(503, {"status": "unavailable", "reason": snapshot.get("reason", "")})
         return answer(200, {"status": "ok"})

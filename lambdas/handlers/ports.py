@@ -1,5 +1,6 @@
 """Ports that several functions share, wired for one execution environment."""
 
+from collections.abc import Callable
 from functools import cache
 
 from lambdas.adapters.functions import Functions
@@ -9,7 +10,7 @@ from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import Queues
 from lambdas.handlers.endings import Endings
-from lambdas.wiring import SIGNED_LINKS, Execution
+from lambdas.wiring import SDK_DEFAULTS, SEND_ONCE, SIGNED_LINKS, Execution
 
 
 def endings(execution: Execution) -> Endings:
@@ -23,6 +24,21 @@ def endings(execution: Execution) -> Endings:
         queues=Queues(sqs, names, region),
         outbox=Outbox(sqs, names.queue_url(region, names.webhooks)),
         functions=Functions(execution.client("lambda"), names),
+    )
+
+
+def functions_in(execution: Execution, *, probing: bool = False) -> Callable[[str], Functions]:
+    """The functions of any region of the deployment; a probe is sent once and waits briefly."""
+    config = SEND_ONCE if probing else SDK_DEFAULTS
+    return cache(
+        lambda region: Functions(execution.client("lambda", config, region=region), execution.names)
+    )
+
+
+def queues_in(execution: Execution) -> Callable[[str], Queues]:
+    """The queues of any region of the deployment."""
+    return cache(
+        lambda region: Queues(execution.client("sqs", region=region), execution.names, region)
     )
 
 

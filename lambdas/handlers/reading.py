@@ -117,7 +117,11 @@ class Reading:
             job = self._cancelled(self.settled(job))
             if not self.ledger.erase(job.id):
                 raise _changing()
-        self.payloads.erase_input(input_key(job.id, job.request_hash), home=job.home)
+        self.payloads.erase_input(
+            input_key(job.id, job.request_hash),
+            stored=job.stored or job.home,
+            brought=self.policy.regions if job.moves else (),
+        )
         # Another region can have worked on it only if it was moved, which is a further attempt.
         for region in self.policy.regions if job.attempt > 1 else (job.owner,):
             self.payloads.erase_results(result_keys(job, self.policy), region=region)

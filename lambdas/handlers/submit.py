@@ -14,7 +14,7 @@ from lambdas.domain.requests import read_wait_s
 from lambdas.handlers.accepting import Accepting
 from lambdas.handlers.api import Request, answer, read_request, refusal
 from lambdas.handlers.overview import Overview
-from lambdas.handlers.ports import endings, payload_store
+from lambdas.handlers.ports import endings, functions_in, payload_store, queues_in
 from lambdas.handlers.reading import Reading
 from lambdas.handlers.snapshots import Snapshots
 from lambdas.wiring import WAIT_FOR_FUNCTION, Execution, Function, Handler
@@ -110,10 +110,10 @@ def create(execution: Execution) -> Handler:
             policy=execution.policy,
             ledger=shared.ledger,
             gate=shared.gate,
-            queues=shared.queues,
+            queues_in=queues_in(execution),
             payloads=store,
             directory=directory,
-            functions=shared.functions,
+            functions_in=functions_in(execution),
         ),
         reading=Reading(
             policy=execution.policy, endings=shared, payloads=store, snapshots=snapshots

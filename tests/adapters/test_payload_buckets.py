@@ -53,7 +53,7 @@ def buckets_with(clients: Any, key: str) -> set[str]:
 )
 def test_an_input_lies_in_its_region_and_the_next(clients: Any, region: str, second: str) -> None:
     """With both copies in one region, its loss is the loss of the job."""
-    store(clients, region).keep_input("inputs/a/1.json", b'"x"')
+    store(clients, region).keep_input("inputs/a/1.json", b'"x"', region=region)
 
     assert buckets_with(clients, "inputs/a/1.json") == {
         NAMES.bucket(region),
@@ -64,18 +64,18 @@ def test_an_input_lies_in_its_region_and_the_next(clients: Any, region: str, sec
 def test_a_deployment_of_one_region_keeps_one_copy(clients: Any) -> None:
     """There is no bucket for a second one, and asking for it would refuse every large job."""
     alone = store(clients, "us-east-1", ("us-east-1",))
-    alone.keep_input("inputs/a/1.json", b'"x"')
+    alone.keep_input("inputs/a/1.json", b'"x"', region="us-east-1")
 
     assert buckets_with(clients, "inputs/a/1.json") == {NAMES.bucket("us-east-1")}
-    alone.erase_input("inputs/a/1.json", home="us-east-1")
+    alone.erase_input("inputs/a/1.json", stored="us-east-1")
     assert not buckets_with(clients, "inputs/a/1.json")
 
 
 def test_an_input_can_be_erased_from_any_region(clients: Any) -> None:
     """The client's DELETE arrives where its client is, not where the job was accepted."""
-    store(clients, "us-east-1").keep_input("inputs/a/1.json", b'"x"')
+    store(clients, "us-east-1").keep_input("inputs/a/1.json", b'"x"', region="us-east-1")
 
-    store(clients, "us-west-2").erase_input("inputs/a/1.json", home="us-east-1")
+    store(clients, "us-west-2").erase_input("inputs/a/1.json", stored="us-east-1")
 
     assert not buckets_with(clients, "inputs/a/1.json")
 
@@ -83,7 +83,7 @@ def test_an_input_can_be_erased_from_any_region(clients: Any) -> None:
 def test_erasing_what_is_not_there_is_no_error(clients: Any) -> None:
     """An erasure that was cut short is repeated from its beginning."""
     payloads = store(clients, "us-east-1")
-    payloads.erase_input("inputs/a/1.json", home="us-east-2")
+    payloads.erase_input("inputs/a/1.json", stored="us-east-2")
     payloads.erase_results([], region="us-east-1")
     payloads.erase_results(["results/m/v/a/1.json", "results/m/v/a/2.json"], region="us-east-2")
 
@@ -115,8 +115,8 @@ def test_a_result_that_is_not_there_is_told_apart_from_a_failure(clients: Any) -
 def test_an_input_has_the_address_that_the_endpoint_reads(clients: Any) -> None:
     """A wrong address fails every attempt of every large job."""
     payloads = store(clients, "us-east-1")
-    payloads.keep_input("inputs/a/1.json", b'"x"')
+    payloads.keep_input("inputs/a/1.json", b'"x"', region="us-east-1")
 
-    address = payloads.location("inputs/a/1.json", home="us-east-1")
+    address = payloads.location("inputs/a/1.json", stored="us-east-1")
 
     assert address == f"s3://{NAMES.bucket('us-east-1')}/inputs/a/1.json"

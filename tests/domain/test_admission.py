@@ -21,6 +21,7 @@ def decided(seen: dict[str, Any], *, deadline_s: float = 600, tier: str = "stand
         tier=tier,
         snapshot=seen,
         deadline_s=deadline_s,
+        now_ms=0,
     )
 
 

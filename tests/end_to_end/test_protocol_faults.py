@@ -211,7 +211,7 @@ def test_every_unfinished_job_is_looked_at() -> None:
         def query(self, **_: Any) -> dict[str, Any]:
             self.pages += 1
             name = {"pk": {"S": f"job#{self.pages}"}, "created_ms": {"N": "1"}}
-            item = {**name, "tenant": {"S": "t"}, "tier": {"S": "batch"}}
+            item = {**name, "tenant": {"S": "t"}, "tier": {"S": "batch"}, "deadline_ms": {"N": "9"}}
             return {"Items": [item]} | ({"LastEvaluatedKey": name} if self.pages < 200 else {})
 
     client: Any = Long()

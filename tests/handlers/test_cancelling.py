@@ -29,8 +29,7 @@ SAID: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def dead_letters(region: Region) -> None:
     """Sweep looks into them first."""
-    for tier in region.policy.tiers:
-        aws("sqs").create_queue(QueueName=region.names.tier_dead_letters(MODEL, tier.name))
+    region.create_dead_letters()
 
 
 def gate(region: Region) -> Gate:

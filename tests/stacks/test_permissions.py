@@ -11,7 +11,6 @@ ACCOUNT = "123456789012"
 HERE = f"us-east-1:{ACCOUNT}"
 REGIONS = ("us-east-1", "us-east-2", "us-west-2")
 OURS = f"arn:aws:s3:::spillway-dev-{ACCOUNT}-us-east-1-payloads"
-SECOND = f"arn:aws:s3:::spillway-dev-{ACCOUNT}-us-east-2-replica"
 EVERYWHERE = {
     f"arn:aws:s3:::spillway-dev-{ACCOUNT}-{region}-{kind}"
     for region in REGIONS
@@ -24,19 +23,23 @@ def table(name: str, index: str = "") -> str:
     return f"arn:aws:dynamodb:{HERE}:table/spillway-dev-{name}{index and f'/index/{index}'}"
 
 
-def queue(name: str) -> str:
-    """A queue of the region."""
-    return f"arn:aws:sqs:{HERE}:spillway-dev-{name}"
+def queue(name: str, region: str = "us-east-1") -> str:
+    """A queue of a region."""
+    return f"arn:aws:sqs:{region}:{ACCOUNT}:spillway-dev-{name}"
 
 
-def tiers(suffix: str = "") -> set[str]:
+def tiers(suffix: str = "", *, regions: tuple[str, ...] = ("us-east-1",)) -> set[str]:
     """The queues of every model."""
-    return {queue(f"*-{tier}{suffix}") for tier in ("interactive", "standard", "batch")}
+    return {
+        queue(f"*-{tier}{suffix}", region)
+        for region in regions
+        for tier in ("interactive", "standard", "batch")
+    }
 
 
-def function(name: str) -> str:
-    """A function of the region."""
-    return f"arn:aws:lambda:{HERE}:function:spillway-dev-{name}"
+def function(name: str, region: str = "us-east-1") -> str:
+    """A function of a region."""
+    return f"arn:aws:lambda:{region}:{ACCOUNT}:function:spillway-dev-{name}"
 
 
 ENDPOINTS = f"arn:aws:sagemaker:{HERE}:endpoint/spillway-dev-*"
@@ -51,12 +54,13 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "dynamodb:PutItem": {table("ledger")},
         "dynamodb:UpdateItem": {table("ledger"), table("gate")},
         "dynamodb:Query": {table("ledger", "listing")},
-        "sqs:SendMessage": {*tiers(), queue("webhooks")},
-        "s3:PutObject": {f"{OURS}/inputs/*", f"{SECOND}/inputs/*"},
+        # Spill: into the queue, the buckets and the dispatcher of whichever region has room.
+        "sqs:SendMessage": {*tiers(regions=REGIONS), queue("webhooks")},
+        "s3:PutObject": {f"{b}/inputs/*" for b in EVERYWHERE},
         "s3:GetObject": {f"{b}/results/*" for b in EVERYWHERE if b.endswith("payloads")},
         "s3:DeleteObject": {f"{b}/{p}/*" for b in EVERYWHERE for p in ("inputs", "results")}
         | {f"{b}/failures/*" for b in EVERYWHERE if b.endswith("payloads")},
-        "lambda:InvokeFunction": {function("dispatch"), function("wait")},
+        "lambda:InvokeFunction": {*(function("dispatch", r) for r in REGIONS), function("wait")},
     },
     "wait": {"dynamodb:GetItem": {table("ledger")}},
     "dispatch": {
@@ -67,6 +71,9 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "sqs:ChangeMessageVisibility": tiers(),
         "sqs:SendMessage": {*tiers(), queue("webhooks")},
         "sagemaker:InvokeEndpointAsync": {ENDPOINTS},
+        # A job that was moved brings its input.
+        "s3:GetObject": {f"{b}/inputs/*" for b in EVERYWHERE},
+        "s3:PutObject": {f"{OURS}/inputs/*"},
         "lambda:InvokeFunction": {function("dispatch")},
     },
     "complete": {
@@ -87,13 +94,18 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         **{f"sqs:{action}": {queue("beats")} for action in CONSUME.split()},
         "sqs:SendMessage": {queue("beats")},
         "sqs:GetQueueAttributes": {queue("beats"), *tiers()},
-        "dynamodb:GetItem": {table("ledger"), table("gate")},
+        "dynamodb:GetItem": {table("directory"), table("gate")},
+        "dynamodb:BatchGetItem": {table("ledger")},
         "dynamodb:UpdateItem": {table("ledger"), table("gate")},
         "dynamodb:PutItem": {table("directory"), table("gate")},
         "dynamodb:Query": {table("ledger", "live")},
         "sagemaker:DescribeEndpoint": {ENDPOINTS},
         "cloudwatch:PutMetricData": {"*"},
-        "lambda:InvokeFunction": {function("dispatch")},
+        # It asks its peers' health routes before it calls them lost.
+        "lambda:InvokeFunction": {
+            function("dispatch"),
+            *(function("submit", region) for region in REGIONS[1:]),
+        },
     },
     "sweep": {
         "dynamodb:GetItem": {table("ledger"), table("directory"), table("gate")},
