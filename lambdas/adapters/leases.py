@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lambdas.adapters.aws import through_conflicts
 from lambdas.adapters.ledger import UnreadError
 from lambdas.domain.regions import DRAINED, LOST, SERVING, Lease
 
@@ -104,7 +105,9 @@ class Leases:
         self, region: str, update: str, condition: str, values: Mapping[str, Any]
     ) -> Lease | None:
         try:
-            reply = self.client.update_item(
+            reply = through_conflicts(
+                self.client,
+                self.client.update_item,
                 TableName=self.table,
                 Key=_key(region),
                 UpdateExpression=update,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import BotoCoreError
 
+from lambdas.adapters.aws import through_conflicts
 from lambdas.domain.job import FORMAT, TRANSITIONS, Job, Status, Transition
 
 if TYPE_CHECKING:
@@ -140,7 +141,9 @@ class Ledger:
             "token": {"S": token},
         }
         try:
-            self.client.put_item(
+            through_conflicts(
+                self.client,
+                self.client.put_item,
                 TableName=self.table,
                 Item=item,
                 ConditionExpression="attribute_not_exists(pk)",
@@ -170,7 +173,9 @@ class Ledger:
         token = secrets.token_hex(6)
         request = _update(job, row, values, token, now_ms)
         try:
-            reply = self.client.update_item(TableName=self.table, **request)
+            reply = through_conflicts(
+                self.client, self.client.update_item, TableName=self.table, **request
+            )
         except self.client.exceptions.ConditionalCheckFailedException as refusal:
             item: Any = refusal.response.get("Item")
             if not item:
@@ -187,7 +192,9 @@ class Ledger:
         """
         names = ("input", "input_key", "output", "output_key", "metadata", "error")
         try:
-            self.client.update_item(
+            through_conflicts(
+                self.client,
+                self.client.update_item,
                 TableName=self.table,
                 Key=_key(job_id),
                 UpdateExpression=f"SET erased = :yes REMOVE {', '.join(f'#{n}' for n in names)}",
@@ -206,7 +213,9 @@ class Ledger:
     def forget(self, job_id: str) -> None:
         """Delete a finished job at the end of its retention; the strong table has no TTL."""
         try:
-            self.client.delete_item(
+            through_conflicts(
+                self.client,
+                self.client.delete_item,
                 TableName=self.table,
                 Key=_key(job_id),
                 ConditionExpression="NOT #status IN (:queued, :running)",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from typing import Any
+from unittest import mock
 
 import boto3
 import pytest
@@ -220,3 +221,34 @@ def test_erasing_and_forgetting_wait_for_the_end(ledger: Ledger) -> None:
     assert (erased.erased, erased.output, erased.input, erased.metadata) == (True, None, None, None)
     ledger.forget("job_0")
     assert ledger.get("job_0") is None
+
+
+@pytest.mark.parametrize(("conflicts", "accepted"), [(4, True), (5, False)])
+def test_a_write_outlasts_the_writes_of_other_regions(
+    ledger: Ledger, conflicts: int, accepted: bool
+) -> None:
+    """A region that dispatches a job at once must not make the others' clients see an error.
+
+    The SDK sends three times within 75 ms (botocore, standard retries for DynamoDB), which three
+    writers to one item use up.
+    """
+    client: Any = ledger.client
+    refusal = client.exceptions.ReplicatedWriteConflictException(
+        {"Error": {"Code": "ReplicatedWriteConflictException"}}, "PutItem"
+    )
+    answers = iter([*[refusal] * conflicts, *[None] * 9])
+    write = client.put_item
+
+    def contended(**request: Any) -> Any:
+        answer = next(answers)
+        if answer is not None:
+            raise answer
+        return write(**request)
+
+    with mock.patch.object(client, "put_item", contended):
+        if accepted:
+            assert ledger.create(job()) is None
+        else:
+            with pytest.raises(client.exceptions.ReplicatedWriteConflictException):
+                ledger.create(job())
+    assert (ledger.get(job().id) is not None) == accepted
