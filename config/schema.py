@@ -309,7 +309,7 @@ class Concurrency(Strict):
     dispatch: Annotated[int, Field(ge=2, le=100)] = 10
     complete: Annotated[int, Field(ge=2, le=100)] = 10
     beat: Annotated[int, Field(ge=2, le=10)] = 2
-    sweep: Annotated[int, Field(ge=1, le=10)] = 1
+    sweep: Annotated[int, Field(ge=1, le=50)] = 10
 
 
 class Deployment(Strict):

@@ -111,7 +111,7 @@ class Permissions:
                 conditions={"StringEquals": {"cloudwatch:namespace": "Spillway"}},
                 why="Metrics have no address; the condition names the namespace.",
             ),
-            self._invoke("dispatch"),
+            self._invoke("dispatch", "sweep"),
             *self._probe(),
             *self._key(),
         ]

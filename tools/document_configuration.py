@@ -48,7 +48,8 @@ MEANINGS = {
     "concurrency.dispatch": "Dispatchers at once.",
     "concurrency.complete": "Executions that commit results at once.",
     "concurrency.beat": "Beats at once: one may still run when the next begins.",
-    "concurrency.sweep": "Sweeps at once.",
+    "concurrency.sweep": "Sweeps at once: one every minute, and eight that take over the jobs of "
+    "a region that is lost.",
     "domain": "Route 53 leads clients to a healthy region by one name, and each region has its own "
     "name besides; without it, clients choose between the regional URLs.",
     "domain.name": "What clients use; `REGION.NAME` leads to one region. At most 64 characters.",

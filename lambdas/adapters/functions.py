@@ -1,8 +1,9 @@
 """Calls to other functions: bells, waits, and whether another region answers."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -35,6 +36,17 @@ class Functions:
             )
         except (ClientError, BotoCoreError) as error:
             logger.warning("bell lost", model=model, reason=type(error).__name__)
+
+    def move(self, order: Mapping[str, Any]) -> None:
+        """Have sweep take jobs over; an order that is lost is given again a minute later."""
+        try:
+            self.client.invoke(
+                FunctionName=self.names.function("sweep"),
+                InvocationType="Event",
+                Payload=json.dumps({"format": FORMAT, "move": order}).encode(),
+            )
+        except (ClientError, BotoCoreError) as error:
+            logger.warning("order lost", reason=type(error).__name__)
 
     def ready(self) -> bool:
         """Whether the region's health route says that it is ready: what Route 53 asks, too."""

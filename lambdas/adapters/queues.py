@@ -72,6 +72,34 @@ class Queues:
             DelaySeconds=round(delay_s),
         )
 
+    def send_many(
+        self, model: str, tier: str, attempts: Sequence[tuple[str, int, str]]
+    ) -> set[str]:
+        """Let attempts wait for slots.
+
+        Args:
+            model: Whose queue.
+            tier: Of the queue.
+            attempts: Job id, attempt and tenant of each; at most `RECEIVE_MAX`.
+
+        Returns:
+            The jobs whose messages were taken.
+        """
+        reply = self.client.send_message_batch(
+            QueueUrl=self.url(model, tier),
+            Entries=[
+                {
+                    "Id": str(number),
+                    "MessageBody": json.dumps(
+                        {"format": FORMAT, "job": job_id, "attempt": attempt}
+                    ),
+                    "MessageGroupId": tenant,
+                }
+                for number, (job_id, attempt, tenant) in enumerate(attempts)
+            ],
+        )
+        return {attempts[int(entry["Id"])][0] for entry in reply.get("Successful", [])}
+
     def receive(
         self, model: str, tier: str, *, at_most: int, wait_s: int = 0, dead: bool = False
     ) -> list[Ticket]:

@@ -25,6 +25,7 @@ from lambdas.domain import capacity, regions, spill
 from lambdas.domain.capacity import Load
 from lambdas.domain.policy import Model, Policy
 from lambdas.handlers.leasing import Leasing
+from lambdas.handlers.ordering import Ordering
 from lambdas.handlers.ports import endings, functions_in
 from lambdas.wiring import Execution, Function, Handler
 
@@ -51,6 +52,7 @@ class Beat:
     functions: Functions
     directory: Directory
     leasing: Leasing
+    ordering: Ordering
 
     def once(self) -> dict[str, Any]:
         """Look at everything once; returns the snapshot that was written."""
@@ -72,6 +74,8 @@ class Beat:
                 verdict = verdict or f"cannot see {model.name}: {reason(error)}"
                 logger.warning("model not seen", model=model.name, reason=reason(error))
         told = {"at_ms": at_ms, "models": models, "grants": self._grants(models, verdict)}
+        if standing.lease.get("state") == regions.SERVING:
+            self.ordering.once(told, standing.peers, before, beat_s=BEAT_S, now_ms=at_ms)
         snapshot = {
             **told,
             "tenants": dict(tenants),
@@ -160,6 +164,12 @@ def create(execution: Execution) -> Handler:
             leases=Leases(execution.client("dynamodb"), names.ledger),
             directory=directory,
             functions_in=functions_in(execution, probing=True),
+        ),
+        ordering=Ordering(
+            region=region,
+            policy=execution.policy,
+            ledger=shared.ledger,
+            functions=shared.functions,
         ),
     )
 

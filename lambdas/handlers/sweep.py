@@ -2,7 +2,7 @@
 
 Leases that ran out, deadlines that passed, dead letters of live jobs, slots that nobody holds,
 and jobs whose retention is over. Everything here is a repair: it may run late, twice, or not at
-all for a while, and nothing is lost.
+all for a while, and nothing is lost. When beat orders it, jobs of another region are moved here.
 """
 
 import zlib
@@ -15,12 +15,15 @@ from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
 from lambdas.adapters.directory import Directory
 from lambdas.adapters.endpoints import output_key
+from lambdas.adapters.leases import Leases
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.domain import payloads
 from lambdas.domain.job import Job, Status
+from lambdas.domain.moves import Order
 from lambdas.domain.policy import Model, Policy
 from lambdas.handlers.endings import Answer, Endings
+from lambdas.handlers.moving import Moving
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.wiring import Execution, Function, Handler
 
@@ -215,7 +218,17 @@ def create(execution: Execution) -> Handler:
         directory=Directory(execution.client("dynamodb"), execution.names.directory),
     )
 
-    def handle(_event: dict[str, Any], context: Any) -> dict[str, int]:
+    moving = Moving(
+        region=execution.region,
+        policy=execution.policy,
+        endings=sweep.endings,
+        leases=Leases(execution.client("dynamodb"), execution.names.ledger),
+    )
+
+    def handle(event: dict[str, Any], context: Any) -> dict[str, int]:
+        if "move" in event:
+            order = Order.read(event["move"])
+            return {"moved": moving.run(order, time_left_ms=context.get_remaining_time_in_millis)}
         counts = sweep.once(time_left_ms=context.get_remaining_time_in_millis)
         logger.info("swept", repairs=counts)
         return counts

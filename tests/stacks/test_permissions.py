@@ -104,6 +104,7 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         # It asks its peers' health routes before it calls them lost.
         "lambda:InvokeFunction": {
             function("dispatch"),
+            function("sweep"),  # orders to take over jobs of another region
             *(function("submit", region) for region in REGIONS[1:]),
         },
     },

@@ -17,7 +17,7 @@ SETTINGS = {
     "complete": (256, 30, 10),
     "notify": (256, 30, None),
     "beat": (256, 20, 2),
-    "sweep": (256, 58, 1),
+    "sweep": (256, 58, 10),
 }
 
 

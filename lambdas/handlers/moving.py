@@ -1,0 +1,134 @@
+"""Moves: jobs of another region become jobs of this one.
+
+To evacuate a lost region, to empty a drained one and to relieve an overloaded one is the same
+transition, made by the region that takes the jobs: it knows what it has room for, and the other
+one may be gone. The message comes before the ledger, as when a job is accepted, so that a job
+that is moved has a message; one whose move was lost to another region is dropped as stale.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from lambdas.adapters.aws import AWS_ERRORS, reason
+from lambdas.adapters.clock import now_ms
+from lambdas.adapters.leases import Leases
+from lambdas.adapters.ledger import LiveJob, live_key
+from lambdas.adapters.logs import logger
+from lambdas.adapters.queues import RECEIVE_MAX
+from lambdas.domain.job import Job, Status
+from lambdas.domain.moves import MOVES_MAX, Order
+from lambdas.domain.policy import Policy
+from lambdas.domain.regions import LOST, SERVING, fenced, urgency
+from lambdas.handlers.endings import Endings
+
+PAGES_MAX = 200
+"""Pages of 500 unfinished jobs of one model that are looked at in one run; the next goes on."""
+CHUNK = 100
+"""Jobs that are read at once; between chunks it is asked whether the order still holds."""
+TIME_LEFT_MS_MIN = 8_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """Takes jobs over for one region."""
+
+    region: str
+    policy: Policy
+    endings: Endings
+    leases: Leases
+
+    def run(self, order: Order, *, time_left_ms: Callable[[], int]) -> int:
+        """Take jobs as an order says, as far as the time reaches; returns how many."""
+        moved = 0
+        for name in self.policy.models if order.model is None else (order.model,):
+            if name not in self.policy.models:
+                continue
+            try:
+                moved += self._model(name, order, time_left_ms)
+            except AWS_ERRORS as error:
+                logger.warning("model not moved", model=name, reason=reason(error))
+        self.endings.settle()
+        return moved
+
+    def _model(self, model: str, order: Order, time_left_ms: Callable[[], int]) -> int:
+        moved = 0
+        for chunk in _chunks(self._listed(model, order)):
+            if time_left_ms() < TIME_LEFT_MS_MIN or not self._holds(order):
+                break
+            jobs = self.endings.ledger.get_many(live.id for live in chunk)
+            current = [jobs[live.id] for live in chunk if live.id in jobs]
+            taken = self._take([job for job in current if self._movable(job, order)])
+            moved += taken
+            if taken:
+                self.endings.functions.ring(model=model, tier=None, jobs=None)
+        if moved:
+            logger.info("moved", source=order.source, model=model, jobs=moved, why=order.why)
+        return moved
+
+    def _listed(self, model: str, order: Order) -> Sequence[LiveJob]:
+        """The jobs that the order is about, in the order in which they are taken."""
+        pages = self.endings.ledger.live(order.source, model, pages_max=PAGES_MAX)
+        tiers = [tier.name for tier in self.policy.tiers]
+        mine = [live for page in pages for live in page if order.part.holds(live.id)]
+        mine.sort(key=lambda live: urgency(live.tier, live.created_ms, tiers))
+        last = None if order.jobs is None else order.skip + order.jobs
+        return mine[order.skip : last]
+
+    def _holds(self, order: Order) -> bool:
+        """Whether this region still may, and the other one is still as the order says."""
+        at_ms = now_ms()
+        snapshot = self.endings.gate.snapshot()
+        if fenced(snapshot, regions=len(self.policy.regions), now_ms=at_ms):
+            return False
+        lease = self.leases.read([order.source]).get(order.source)
+        return lease is not None and lease.state == order.state
+
+    def _movable(self, job: Job, order: Order) -> bool:
+        if job.owner != order.source:
+            return False
+        if job.status is Status.CANCELLED and order.state == LOST:
+            # Its model went with its region: nobody else says that it is no longer at work.
+            self.endings.ledger.apply(job, "vacate", now_ms=now_ms())
+            return False
+        if job.status is Status.IN_PROGRESS:
+            return order.state == LOST
+        settled = order.state == SERVING and (job.moves or 0) >= MOVES_MAX
+        return job.status is Status.QUEUED and not settled
+
+    def _take(self, jobs: Sequence[Job]) -> int:
+        """Message first, then the ledger; returns how many became this region's."""
+        by_tier: dict[tuple[str, str], list[Job]] = {}
+        for job in jobs:
+            by_tier.setdefault((job.model, job.tier), []).append(job)
+        taken = 0
+        for (model, tier), group in by_tier.items():
+            # A few at a time: dispatch puts a message back that comes long before its move.
+            for start in range(0, len(group), RECEIVE_MAX):
+                few = group[start : start + RECEIVE_MAX]
+                sent = self.endings.queues.send_many(
+                    model, tier, [(job.id, job.attempt + 1, job.tenant) for job in few]
+                )
+                taken += sum(self._move(job) for job in few if job.id in sent)
+        return taken
+
+    def _move(self, job: Job) -> bool:
+        try:
+            return self.endings.ledger.apply(
+                job,
+                "move",
+                now_ms=now_ms(),
+                attempt=job.attempt + 1,
+                owner=self.region,
+                live=live_key(self.region, job.model),
+                moves=(job.moves or 0) + 1,
+            ).won
+        except AWS_ERRORS as error:
+            logger.warning("job not moved", job_id=job.id, reason=reason(error))
+            return False
+
+
+def _chunks(jobs: Sequence[LiveJob]) -> Iterator[list[LiveJob]]:
+    rest = iter(jobs)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk

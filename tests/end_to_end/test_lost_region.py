@@ -1,0 +1,144 @@
+"""Losing and draining a region: every accepted job ends once, somewhere."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lambdas.adapters.leases import Leases
+from lambdas.domain.regions import Lease
+from tests.end_to_end.world import Script, Tenant, World
+
+LOST_S = 40
+"""Seconds within which a region that died is declared lost."""
+MOVED_S = 60
+"""And then within which its jobs run or wait elsewhere."""
+
+
+@pytest.fixture(scope="module")
+def deployed() -> str:
+    """Three serving regions, three replicas."""
+    return "three_regions"
+
+
+@pytest.fixture(scope="module")
+def client(module_world: World) -> Tenant:
+    """A tenant with one key for all regions."""
+    return module_world.tenant()
+
+
+@pytest.fixture(autouse=True)
+def _every_region_back(world: World) -> Iterator[None]:
+    yield
+    for region in world.deployment.regions:
+        world.regions.restore(region)
+    world.until(lambda: {lease(world, each).state for each in regions(world)} == {"serving"})
+
+
+def regions(world: World) -> tuple[str, ...]:
+    """The serving regions."""
+    return tuple(world.deployment.regions)
+
+
+def lease(world: World, region: str) -> Lease:
+    """A region's lease in the ledger."""
+    return Leases(world.aws("dynamodb"), world.names.ledger).read([region])[region]
+
+
+def owners(world: World, jobs: list[str]) -> list[str]:
+    """The regions that hold jobs now."""
+    return [world.ledger_item(job)["owner"]["S"] for job in jobs]
+
+
+def submitted(client: Tenant, region: str, names: list[str], **fields: Any) -> list[str]:
+    """Jobs that a region accepted."""
+    return [client.submit(region=region, input={"name": name}, **fields) for name in names]
+
+
+def ended(world: World, client: Tenant, jobs: list[str], names: list[str], reader: str) -> None:
+    """Every job is completed with the answer to its own request."""
+
+    def views() -> list[dict[str, Any]]:
+        return [client.view(job, region=reader) for job in jobs]
+
+    world.until(lambda: all(view["status"] == "completed" for view in views()), every_s=5)
+    assert [view["output"] for view in views()] == [{"answer": name} for name in names]
+
+
+def test_a_region_that_dies_loses_nothing(world: World, client: Tenant) -> None:
+    """Its queues and GPUs are gone with it; what clients were promised is not."""
+    script = Script()
+    world.model("small").answers(script, service_s=4)
+    here, dead, other = regions(world)
+    names = [f"dead-{number}" for number in range(12)]
+    jobs = submitted(client, dead, names, tier="batch")
+    world.run_for(3)
+    started = world.slots(region=dead)
+    assert started
+
+    world.regions.kill(dead)
+    world.until(lambda: lease(world, dead).state == "lost", LOST_S)
+    world.until(lambda: dead not in owners(world, jobs), MOVED_S)
+
+    assert set(owners(world, jobs)) == {here, other}
+    ended(world, client, jobs, names, here)
+    world.regions.restore(dead)
+    world.until(lambda: lease(world, dead).state == "serving", 30)
+    world.assert_rest()
+    again = client.submit(region=dead, input={"name": "again"}, tier="batch")
+    ended(world, client, [again], ["again"], here)
+    assert client.view(again)["region"] == dead
+
+
+def test_a_region_without_the_ledger_serves_nobody_and_loses_nothing(
+    world: World, client: Tenant
+) -> None:
+    """Its models work and its API answers: only its lease says that it must stop."""
+    script = Script()
+    world.model("small").answers(script, service_s=9)
+    here, cut, _ = regions(world)
+    names = [f"cut-{number}" for number in range(8)]
+    jobs = submitted(client, cut, names, tier="standard")
+    world.run_for(2)
+
+    world.regions.isolate(cut, "global")
+    world.until(lambda: lease(world, cut).state == "lost", LOST_S)
+    mark = world.log_mark()
+    refused = client.post(
+        {"model": "small", "input": {"name": "refused"}}, key="refused", region=cut
+    )
+    assert refused.status_code == 503
+    ended(world, client, jobs, names, here)
+    assert not [line for line in world.log_lines(mark) if line.get("started")
+                and line["function"].endswith("dispatch") and cut in str(line)]  # fmt: skip
+
+    world.regions.restore(cut)
+    world.assert_rest()
+    for job, name in zip(jobs, names, strict=True):
+        item = world.ledger_item(job)
+        assert client.view(job)["output"] == {"answer": name}
+        assert item["owner"]["S"] != cut
+
+
+def test_a_drained_region_ends_what_it_runs_and_gives_the_rest_away(
+    world: World, client: Tenant
+) -> None:
+    """Before maintenance nobody should wait, and nothing that runs should run twice."""
+    script = Script()
+    world.model("small").answers(script, service_s=8)
+    here, drained, _ = regions(world)
+    names = [f"drain-{number}" for number in range(9)]
+    jobs = submitted(client, drained, names, tier="batch")
+    world.run_for(3)
+    running = [job for job in jobs if client.view(job)["status"] == "in_progress"]
+    assert running
+
+    world.regions.drain(drained)
+    world.until(lambda: owners(world, jobs).count(drained) == len(running), MOVED_S)
+    late = client.submit(region=drained, input={"name": "late"})
+    assert world.ledger_item(late)["owner"]["S"] != drained
+    assert client.client(drained).get("/health/ready").status_code == 503
+
+    ended(world, client, jobs, names, here)
+    assert {client.view(job)["region"] for job in running} == {drained}
+    assert all(script.runs[name] == 1 for name in names)
