@@ -77,6 +77,8 @@ class LocalService:
             self.aws_url = aws.url
             self.control_url = control.url
             self._wait_until_ready()
+            for region in self.deployment.regions:
+                scheduler.call(self._beat, region)
             self.key = add_tenant(local.directory(self.twin, self.deployment), TENANT)
             self._wait_until_known()
             self._undo = undo.pop_all()
@@ -88,6 +90,15 @@ class LocalService:
             if time.monotonic() > until_s:
                 raise LocalError(f"the models did not come up in {READY_S_MAX:g} s")
             time.sleep(READY_POLL_S)  # noqa: TID251 real processes load in real time
+
+    def _beat(self, region: str) -> None:
+        """Let a region see the models that have come up.
+
+        An earlier beat may have seen none, and what a region cannot serve it sends to another.
+        """
+        beat = self.deployment.names.function("beat")
+        task = self.twin.functions.invoke(region, beat, {"Records": []})
+        self.twin.scheduler.wait(task)
 
     def _wait_until_known(self) -> None:
         """Let the key reach every region: the directory is eventually consistent."""
