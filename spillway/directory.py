@@ -5,9 +5,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from lambdas.domain.keys import KEY_BYTES, key_hash, new_key
+from lambdas.domain.webhooks import new_secret
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.service_resource import Table
+
+WEBHOOK_SECRET_BYTES = 32
+"""As much as the HMAC-SHA256 that it keys; Standard Webhooks allows 24 to 64."""
 
 
 class Directory:
@@ -51,6 +55,31 @@ class Directory:
         }
         self._table.put_item(Item=item)
         return key
+
+    def make_webhook_secret(self, tenant: str, *, replace: bool = False) -> str | None:
+        """Make the secret that signs a tenant's webhooks from now on.
+
+        Args:
+            tenant: A tenant that is there.
+            replace: Whether a secret that it has becomes worthless.
+
+        Returns:
+            The secret, as a receiver's library takes it; None if the tenant keeps the one it has.
+        """
+        secret = new_secret(secrets.token_bytes(WEBHOOK_SECRET_BYTES))
+        condition = "attribute_exists(pk)"
+        if not replace:
+            condition += " AND attribute_not_exists(webhook_secret)"
+        try:
+            self._table.update_item(
+                Key={"pk": f"tenant#{tenant}"},
+                UpdateExpression="SET webhook_secret = :secret",
+                ConditionExpression=condition,
+                ExpressionAttributeValues={":secret": secret},
+            )
+        except self._table.meta.client.exceptions.ConditionalCheckFailedException:
+            return None
+        return secret
 
     def list_keys(self) -> list[dict[str, Any]]:
         """All keys, oldest first; `id` is their hash."""

@@ -1,7 +1,8 @@
 """What operators do with tenants: who may ask, for what, and with which keys.
 
 These commands speak to the directory table through boto3, so they work alike on AWS and on the
-twin's endpoint. A key is printed once, when it is made; only its hash is stored.
+twin's endpoint. A key and a webhook secret are printed once, when they are made; of the key only
+its hash is stored.
 """
 
 import sys
@@ -47,13 +48,16 @@ def add(  # noqa: PLR0913 a command's options
         float | None, typer.Option(min=0.01, help="Submissions a second.")
     ] = None,
     in_flight_max: Annotated[int | None, typer.Option(min=1, help="Unfinished jobs.")] = None,
+    webhooks: Annotated[
+        bool, typer.Option("--webhooks", help="Make a secret that signs its webhooks, too.")
+    ] = False,
     config: Config = CONFIG,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
     """Add a tenant, or a further key of one; limits that are given replace the old ones.
 
-    The key is printed here and never again.
+    The key, and the secret if one is made, are printed here and never again.
     """
     deployment = load(config)
     _known("model", model, deployment.models)
@@ -61,6 +65,8 @@ def add(  # noqa: PLR0913 a command's options
     if not tenant or not set(tenant) <= set(TENANT_CHARACTERS):
         raise usage("a tenant's id is made of a-z, 0-9, - and _")
     with _directory(deployment, endpoint_url) as directory:
+        if webhooks and "webhook_secret" in (directory.tenant(tenant) or {}):
+            raise _has_secret(tenant)
         key = add_tenant(
             directory,
             tenant,
@@ -70,13 +76,23 @@ def add(  # noqa: PLR0913 a command's options
             rate_per_s=Decimal(str(rate_per_s)) if rate_per_s else None,
             in_flight_max=in_flight_max,
         )
+        secret = directory.make_webhook_secret(tenant) if webhooks else None
     document = {"tenant": tenant, "key": key, "key_id": key_id(key_hash(key)), "name": key_name}
+    if secret:
+        document["webhook_secret"] = secret
 
     def render(console: Console) -> None:
-        console.print(f"tenant {tenant}, key {document['key_id']} ({key_name}), shown only now:")
-        console.print(key, markup=False, highlight=False, soft_wrap=True)
+        if secret:
+            _show_once(console, f"tenant {tenant}, webhook secret", secret)
+        _show_once(console, f"tenant {tenant}, key {document['key_id']} ({key_name})", key)
 
     answer(document, as_json=as_json, render=render)
+
+
+def _show_once(console: Console, what: str, secret: str) -> None:
+    """Show a secret on a line of its own, to be copied as it is."""
+    console.print(f"{what}, shown only now:")
+    console.print(secret, markup=False, highlight=False, soft_wrap=True)
 
 
 def _known(what: str, given: list[str] | None, allowed: Iterable[str]) -> None:
@@ -107,14 +123,44 @@ def list_tenants(
                 ", ".join(each["tiers"] or ["all"]),
                 each["rate_per_s"] or "default",
                 each["in_flight_max"] or "default",
+                "signed" if each["webhooks"] else None,
                 "\n".join(_key_line(key) for key in each["keys"]),
             )
             for each in tenants
         ]
-        columns = ("tenant", "", "models", "tiers", "per s", "in flight", "keys")
+        columns = ("tenant", "", "models", "tiers", "per s", "in flight", "webhooks", "keys")
         console.print(table(None, columns, rows))
 
     answer({"tenants": tenants}, as_json=as_json, render=render)
+
+
+@app.command("webhook")
+def webhook(
+    tenant: Tenant,
+    *,
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="Replace the secret that it has, at once.")
+    ] = False,
+    config: Config = CONFIG,
+    endpoint_url: EndpointUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Make the secret that signs a tenant's webhooks; without one they are refused.
+
+    It is printed here and never again, in the form that Standard Webhooks' libraries take.
+    """
+    with _directory(load(config), endpoint_url) as directory:
+        if directory.tenant(tenant) is None:
+            raise _unknown_tenant(tenant)
+        secret = directory.make_webhook_secret(tenant, replace=rotate)
+    if secret is None:
+        raise _has_secret(tenant)
+    document = {"tenant": tenant, "webhook_secret": secret}
+    answer(
+        document,
+        as_json=as_json,
+        render=lambda console: _show_once(console, f"tenant {tenant}, webhook secret", secret),
+    )
 
 
 @app.command("disable")
@@ -186,6 +232,14 @@ def _unknown_tenant(tenant: str) -> CommandError:
     )
 
 
+def _has_secret(tenant: str) -> CommandError:
+    return CommandError(
+        f"tenant {tenant} has a webhook secret, which cannot be shown again; "
+        f"`spillway tenant webhook {tenant} --rotate` replaces it",
+        code="webhook_secret_exists",
+    )
+
+
 def _tenant_document(item: dict[str, Any], keys: list[dict[str, Any]]) -> dict[str, Any]:
     tenant = item["pk"].removeprefix("tenant#")
     rate = item.get("rate_per_s")
@@ -197,6 +251,7 @@ def _tenant_document(item: dict[str, Any], keys: list[dict[str, Any]]) -> dict[s
         "tiers": item.get("tiers"),
         "rate_per_s": None if rate is None else float(rate),
         "in_flight_max": None if most is None else int(most),
+        "webhooks": "webhook_secret" in item,
         "keys": [
             {
                 "id": key_id(key["id"]),

@@ -1,5 +1,6 @@
 """The commands of operators, against moto's DynamoDB."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +113,65 @@ def test_adding_again_gives_a_further_key_and_keeps_the_limits(directory: Any) -
     assert acme["disabled"]
 
 
+def test_a_webhook_secret_is_as_the_specification_says(directory: Any) -> None:
+    """Receivers hand it to a library, which refuses any other form."""
+    document("add", "acme")
+
+    made = document("webhook", "acme")
+
+    secret = made["webhook_secret"]
+    stored = directory.get_item(Key={"pk": "tenant#acme"})["Item"]["webhook_secret"]
+    assert made == {"tenant": "acme", "webhook_secret": stored}
+    assert secret.startswith("whsec_")
+    assert len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) == 32
+    assert tenants()["acme"]["webhooks"] is True
+
+
+def test_a_tenant_may_begin_with_webhooks(directory: Any) -> None:
+    """One command gives an application all that it has to be told."""
+    document("add", "plain")
+    added = run("add", "acme", "--webhooks")
+    secret, key = added.stdout.splitlines()[1::2]
+    again = document("add", "other", "--webhooks")
+
+    assert key.startswith("sk-spillway-")
+    assert secret == directory.get_item(Key={"pk": "tenant#acme"})["Item"]["webhook_secret"]
+    assert again["webhook_secret"] != secret
+    assert {name: each["webhooks"] for name, each in tenants().items()} == {
+        "plain": False,
+        "acme": True,
+        "other": True,
+    }
+
+
+def test_a_webhook_secret_is_printed_once_and_never_again(directory: Any) -> None:
+    """Whoever has it can tell receivers anything."""
+    secret = document("add", "acme", "--webhooks")["webhook_secret"]
+
+    later = [run("list"), run("list", "--json"), run("disable", "acme"), run("webhook", "acme")]
+
+    assert all(secret not in result.output for result in later)
+
+
+@pytest.mark.parametrize("words", [("webhook", "acme"), ("add", "acme", "--webhooks")])
+def test_a_webhook_secret_is_replaced_only_on_demand(
+    directory: Any, words: tuple[str, ...]
+) -> None:
+    """Replacing it by mistake makes a receiver refuse every delivery, and no key is left over."""
+    first = document("add", "acme", "--webhooks")["webhook_secret"]
+
+    refused = run(*words)
+    kept = directory.get_item(Key={"pk": "tenant#acme"})["Item"]["webhook_secret"]
+    second = document("webhook", "acme", "--rotate")["webhook_secret"]
+
+    assert refused.exit_code == 1
+    assert "--rotate replaces it" in refused.stderr.replace("`", "")
+    assert kept == first
+    assert second not in {first, None}
+    assert directory.get_item(Key={"pk": "tenant#acme"})["Item"]["webhook_secret"] == second
+    assert len(tenants()["acme"]["keys"]) == 1
+
+
 def test_a_disabled_tenant_can_be_let_in_again(directory: Any) -> None:
     """Whoever stops a tenant by mistake needs a way back."""
     document("add", "acme")
@@ -152,6 +212,8 @@ def test_a_key_is_never_guessed(directory: Any, word: str, exit_code: int) -> No
     ("words", "exit_code", "message"),
     [
         (("disable", "nobody"), 1, "there is no tenant nobody"),
+        (("webhook", "nobody"), 1, "there is no tenant nobody"),
+        (("webhook", "nobody", "--rotate"), 1, "there is no tenant nobody"),
         (("revoke", "0123456789ab"), 1, "there is no such key"),
         (("revoke", "0123"), 2, "has 12 digits"),
         (("add", "Acme & Co"), 2, "a tenant's id is made of"),
