@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambdas.adapters.aws import through_conflicts
 from lambdas.adapters.ledger import UnreadError
-from lambdas.domain.regions import DRAINED, LOST, SERVING, Lease
+from lambdas.domain.regions import LOST, SERVING, Lease
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -84,20 +84,17 @@ class Leases:
 
     def lose(self, lease: Lease) -> bool:
         """Declare a peer lost, unless it renewed its lease since this one was read."""
-        kept = "was = :drained, " if lease.state == DRAINED else ""
-        values = {
-            ":one": {"N": "1"},
-            ":lost": {"S": LOST},
-            ":epoch": {"N": str(lease.epoch)},
-            ":seen": {"N": str(lease.sequence)},
-        }
-        if kept:
-            values[":drained"] = {"S": DRAINED}
         lost = self._write(
             lease.region,
-            f"SET {kept}epoch = epoch + :one, #state = :lost",
+            # What an operator made of it is what it comes back as; it may be newer than our read.
+            "SET was = #state, epoch = epoch + :one, #state = :lost",
             "epoch = :epoch AND #sequence = :seen AND #state <> :lost",
-            values,
+            {
+                ":one": {"N": "1"},
+                ":lost": {"S": LOST},
+                ":epoch": {"N": str(lease.epoch)},
+                ":seen": {"N": str(lease.sequence)},
+            },
         )
         return lost is not None
 

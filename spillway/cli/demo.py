@@ -12,7 +12,7 @@ from rich.console import Console
 
 from config.schema import load
 from spillway.assembly import synthesize
-from spillway.cli.replaying import sentence, shown, summary
+from spillway.cli.replaying import lost_region, sentence, shown, summary
 from spillway.cli.terminal import (
     Code,
     CommandError,
@@ -36,6 +36,8 @@ TEXTS: Final = (
 SPEED: Final = 6.0
 """Six times the recorded rate is more than the endpoints can serve: somebody has to wait."""
 WAIT_S: Final = 20
+LOST_JOBS_MIN: Final = 10
+"""The region dies when it holds so many jobs that somebody would miss them."""
 
 
 def demo(
@@ -48,10 +50,11 @@ def demo(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Boot every region, embed three sentences, and replay a burst with mixed tiers.
+    """Boot every region, embed three sentences, replay a burst, and lose a region meanwhile.
 
     Exits with 0 only if the paraphrases are nearer to each other than to the third sentence, no
-    accepted job was lost, and interactive jobs waited less than batch jobs.
+    accepted job was lost, no job stayed in the region that died, and interactive jobs waited less
+    than batch jobs.
     """
     began_s = time.monotonic()
     console = progress_console()
@@ -67,6 +70,8 @@ def demo(
     promises = {
         "paraphrases are nearer to each other than to another sentence": near > max(far),
         "no accepted job was lost": report.accepted > 0 and report.lost == 0,
+        "the jobs of the region that died ended elsewhere": report.outage is None
+        or report.outage.moved_s is not None,
         "interactive jobs waited less than batch jobs": _waited_less(document),
     }
     result = {
@@ -80,6 +85,8 @@ def demo(
     def render(console: Console) -> None:
         console.print(summary(report))
         console.print(sentence(report), highlight=False)
+        if report.outage is not None:
+            console.print(lost_region(report.outage), highlight=False)
         for promise, kept in promises.items():
             console.print(f"{'kept  ' if kept else 'BROKEN'} {promise}", highlight=False)
         console.print(f"took {result['took_s']} s", highlight=False)
@@ -137,11 +144,12 @@ def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
 def _replay(config: Path, assembly: Path, console: Console, limit: int | None) -> Report:
     """Replay a slice of a real trace on the same templates, as fast as this machine computes."""
     from spillway.local import start  # noqa: PLC0415
+    from spillway.replay.outage import Outage  # noqa: PLC0415
     from spillway.replay.virtual import VirtualReplay  # noqa: PLC0415
 
     deployment = load(config)
-    rows = sum(1 for _ in islice(read(SLICE), limit))
-    requests = Assignment.of(deployment, speed=SPEED).requests(islice(read(SLICE), limit))
+    requests = list(Assignment.of(deployment, speed=SPEED).requests(islice(read(SLICE), limit)))
+    rows = len(requests)
     what = f"{rows} requests of a code-completion service, {SPEED:g} times as fast, virtual clock"
     console.print(what)
     with (
@@ -149,7 +157,17 @@ def _replay(config: Path, assembly: Path, console: Console, limit: int | None) -
         shown(console, rows, what) as show,
         held_signals() as check,
     ):
-        return VirtualReplay(twin, deployment).run(requests, show=show, check=check)
+        outage = None
+        if len(deployment.regions) > 1:
+            outage = Outage(
+                twin,
+                deployment,
+                region=deployment.regions[1],
+                at_s=requests[-1].at_s / 3,
+                jobs_min=LOST_JOBS_MIN,
+            )
+        replay = VirtualReplay(twin, deployment)
+        return replay.run(requests, show=show, check=check, outage=outage)
 
 
 def _waited_less(document: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from spillway.cli.terminal import table
+from spillway.replay.outage import Seen
 from spillway.replay.report import Progress, Report
 
 BAR_WIDTH = 40
@@ -83,8 +84,19 @@ def sentence(report: Report) -> str:
         "failed": document["failed"],
         "turned away": sum(report.turned_away.values()),
         "retried": report.retried,
+        "moved": report.moved,
     }
     return ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)
+
+
+def lost_region(seen: Seen) -> str:
+    """What became of a region that died."""
+    if seen.lost_s is None or seen.moved_s is None:
+        return f"{seen.region} died, and its {seen.held} unfinished jobs were not all moved"
+    return (
+        f"{seen.region} died holding {seen.held} unfinished jobs: declared lost after "
+        f"{seen.lost_s:.0f} s, none left there after {seen.moved_s:.0f} s"
+    )
 
 
 def _seconds(value: float | None) -> str:

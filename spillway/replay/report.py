@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from spillway.replay.outage import Seen
+
 PERCENTILES: Final = (50, 95, 99)
 ENDED: Final = frozenset({"completed", "failed", "refused", "cancelled", "expired"})
 
@@ -74,6 +76,8 @@ class Report:
         turned_away: Answers other than 202, by their code.
         ended: Accepted jobs in a terminal state, by that state.
         retried: Accepted jobs that needed more than one attempt.
+        moved: Accepted jobs that went from one region's queue to another's.
+        outage: What became of a region that was lost meanwhile; None if none was.
         gpu_hours: Hours of instances, warm-up included; None where nobody could look.
         calls: AWS calls that the jobs caused; None where nobody could look.
         simulated_s: Seconds from the first request to the last end, on the deployment's clock.
@@ -85,6 +89,8 @@ class Report:
     turned_away: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     retried: int = 0
+    moved: int = 0
+    outage: Seen | None = None
     gpu_hours: float | None = None
     calls: int | None = None
     simulated_s: float = 0.0
@@ -131,6 +137,8 @@ class Report:
             "cancelled": self.ended.get("cancelled", 0),
             "lost": self.lost,
             "retried": self.retried,
+            "moved": self.moved,
+            "outage": None if self.outage is None else self.outage.document(),
             "wait_s": {name: tier.percentiles() for name, tier in self.tiers.items()},
             "attainment": {
                 name: round(tier.in_time / tier.accepted, 4) if tier.accepted else None

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import httpx
@@ -11,6 +12,7 @@ from config.schema import Deployment
 from lambdas.domain import payloads
 from spillway.directory import add_tenant
 from spillway.local import calls_of_jobs, directory, unfinished, work_left
+from spillway.replay.outage import Outage
 from spillway.replay.plan import Request
 from spillway.replay.report import Progress, Report
 from spillway.twin.clock import Task
@@ -49,6 +51,7 @@ class VirtualReplay:
         *,
         show: Callable[[Progress], object] | None = None,
         check: Callable[[], object] = lambda: None,
+        outage: Outage | None = None,
     ) -> Report:
         """Send every request at its time, wait until every job has ended, and count.
 
@@ -56,6 +59,7 @@ class VirtualReplay:
             requests: In the order of their times; read one by one.
             show: Told how far things are, about twice a second.
             check: Called between two steps; what it raises ends the replay.
+            outage: A region that is lost meanwhile; requests to it go to another one.
         """
         began = time.perf_counter()
         clients = self._clients()
@@ -64,6 +68,9 @@ class VirtualReplay:
         calls_before = calls_of_jobs(self._twin, self._deployment)
         first_s = scheduler.now()
         arrivals = scheduler.spawn(self._arrive, iter(requests), clients, first_s)
+        if outage is not None:
+            scheduler.at(first_s + outage.at_s, scheduler.spawn, outage.happen)
+            self._report.outage = outage.seen
         shown = 0.0
         last_s = float("inf")
         while not (arrivals.done and self._idle()) and scheduler.now() < last_s:
@@ -102,27 +109,42 @@ class VirtualReplay:
         open_tasks: list[Task] = []
         for request in requests:
             scheduler.sleep(first_s + request.at_s - scheduler.now())
-            client = clients[request.region]
             open_tasks = [task for task in open_tasks if not task.done]
-            open_tasks.append(scheduler.spawn(self._submit, client, request))
+            open_tasks.append(scheduler.spawn(self._submit, clients, request))
         for task in open_tasks:
             scheduler.wait(task)
 
-    def _submit(self, client: httpx.Client, request: Request) -> None:
+    def _submit(self, clients: Mapping[str, httpx.Client], request: Request) -> None:
         report = self._report
         report.offered += 1
-        body = {"model": request.model, "tier": request.tier, "input": request.body}
-        try:
-            answer = client.post("/v1/jobs", json=body)
-        except httpx.TimeoutException:
+        answer = self._answered(clients, request)
+        if answer is None:
             report.turn_away("timeout")
             return
         document = answer.json()
-        if answer.status_code == httpx.codes.ACCEPTED:
+        if answer.status_code in {httpx.codes.ACCEPTED, httpx.codes.OK}:
             report.tiers[request.tier].accepted += 1
             self._jobs[document["id"]] = (request.number, request.tier)
         else:
             report.turn_away(str(document.get("error", {}).get("code", answer.status_code)))
+
+    def _answered(
+        self, clients: Mapping[str, httpx.Client], request: Request
+    ) -> httpx.Response | None:
+        """What a request is answered: by its region or, while that one cannot, by the next.
+
+        It carries a key, so that a job which was accepted without an answer is found again.
+        """
+        body = {"model": request.model, "tier": request.tier, "input": request.body}
+        headers = {"Idempotency-Key": f"row-{request.number}"}
+        regions = list(clients)
+        first, answer = regions.index(request.region), None
+        for region in regions[first:] + regions[:first]:
+            with suppress(httpx.TransportError):
+                answer = clients[region].post("/v1/jobs", json=body, headers=headers)
+                if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                    break
+        return answer
 
     def _look(self, first_s: float) -> Progress:
         report = self._report
@@ -148,7 +170,9 @@ class VirtualReplay:
             row, tier = ours
             status = item["status"]["S"]
             report.end(tier, status if _is_theirs(item, row) else "swapped")
-            report.retried += int(item["attempt"]["N"]) > 1
+            moves = int(item.get("moves", {"N": "0"})["N"])
+            report.moved += moves > 0
+            report.retried += int(item["attempt"]["N"]) - moves > 1
             if "started_ms" in item:
                 wait_ms = int(item["started_ms"]["N"]) - int(item["created_ms"]["N"])
                 report.tiers[tier].started(wait_ms / 1000)
