@@ -112,6 +112,10 @@ class UnreachableError(Exception):
         self.connected = connected
 
 
+class UnknownDomainError(Exception):
+    """A region has no custom domain of a request's host, and so no certificate for it."""
+
+
 class _RefusalError(Exception):
     """API Gateway answers by itself."""
 
@@ -183,6 +187,16 @@ class _Stage:
     policies: dict[tuple[str, str], tuple[float, Mapping[str, Any]]] = field(default_factory=dict)
 
 
+@dataclass(slots=True, kw_only=True)
+class _Domain:
+    """A custom domain: the name that it serves, where records lead for it, and the API behind."""
+
+    name: str
+    region: str
+    target: str
+    api: str = ""
+
+
 class ApiGateway:
     """The REST APIs of every region.
 
@@ -207,6 +221,7 @@ class ApiGateway:
         self.connection: Callable[[str], int | None] = lambda _: 0
         self._apis: dict[str, _Api] = {}
         self._stages: dict[tuple[str, str], _Stage] = {}
+        self._domains: dict[tuple[str, str], _Domain] = {}
 
     # ---- deployment
 
@@ -335,7 +350,68 @@ class ApiGateway:
         )
         return replace(resource, physical_id=name)
 
+    def _make_domainname(self, resource: Resource, identity: str) -> Resource:
+        name, region = str(resource.properties["DomainName"]), resource.region
+        if resource.properties.get("EndpointConfiguration", {}).get("Types") != ["REGIONAL"]:
+            raise UnsupportedError("EndpointConfiguration: only REGIONAL domains run")
+        if not resource.properties.get("RegionalCertificateArn"):
+            raise ValueError("A certificate of this region must be provided")
+        if (region, name) in self._domains:
+            raise ValueError("The domain name you provided already exists.")
+        domain = _Domain(
+            name=name, region=region, target=f"d-{identity}.execute-api.{region}.amazonaws.com"
+        )
+        self._domains[region, name] = domain
+        attributes = {
+            "RegionalDomainName": domain.target,
+            "RegionalHostedZoneId": f"ZAPI{region.upper().replace('-', '')}",
+        }
+        return replace(resource, physical_id=name, attributes=attributes)
+
+    def _make_basepathmapping(self, resource: Resource, identity: str) -> Resource:
+        domain = self._domains.get((resource.region, resource.properties["DomainName"]))
+        if domain is None:
+            raise ValueError(f"there is no domain {resource.properties['DomainName']!r}")
+        stage = self._stages.get((resource.region, self._api(resource).id))
+        if stage is None or stage.name != resource.properties["Stage"]:
+            raise ValueError("Invalid stage identifier specified")
+        if domain.api:
+            raise ValueError("Base path already exists for this domain name")
+        domain.api = stage.api.id
+        return replace(resource, physical_id=identity)
+
     # ---- requests
+
+    def region_of(self, target: str) -> str | None:
+        """Tell where the address of a custom domain is; None if it is none."""
+        regions = (d.region for d in self._domains.values() if d.target == target)
+        return next(regions, None)
+
+    def serve(self, target: str, request: HttpRequest) -> HttpResponse:
+        """Serve a request at the address of a custom domain; runs in a task.
+
+        The address only leads to a region: there the request's host decides.
+
+        Raises:
+            UnknownDomainError: The host is no domain of that region.
+            UnreachableError: The client gets no answer.
+        """
+        region = self.region_of(target)
+        host = (request.header("Host") or "").partition(":")[0].lower()
+        if region is None:
+            raise UnknownDomainError(f"there is nothing at {target}")
+        if self.connection(region) is None:
+            raise UnreachableError(region, connected=False)
+        domain = self._domains.get((region, host))
+        if domain is None:
+            raise UnknownDomainError(f"{region} has no certificate for {host!r}")
+        if not domain.api:
+            return HttpResponse(
+                status=403,
+                headers=[("Content-Type", "application/json")],
+                body=b'{"message":"Forbidden"}',
+            )
+        return self.handle(region, request, api=domain.api)
 
     def regions(self) -> list[str]:
         """List the regions that have a stage, in the order in which they were deployed."""

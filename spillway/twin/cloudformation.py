@@ -30,7 +30,10 @@ SUPPORTED: Final[Mapping[str, str]] = {
     "AWS::ApiGateway::Account": "CloudWatchRoleArn",
     "AWS::ApiGateway::Authorizer": "AuthorizerResultTtlInSeconds AuthorizerUri IdentitySource "
     "IdentityValidationExpression Name RestApiId Type",
+    "AWS::ApiGateway::BasePathMapping": "DomainName RestApiId Stage",
     "AWS::ApiGateway::Deployment": "Description RestApiId",
+    "AWS::ApiGateway::DomainName": "DomainName EndpointConfiguration RegionalCertificateArn "
+    "SecurityPolicy Tags",
     "AWS::ApiGateway::GatewayResponse": "ResponseParameters ResponseTemplates ResponseType "
     "RestApiId StatusCode",
     "AWS::ApiGateway::Method": "ApiKeyRequired AuthorizationType AuthorizerId HttpMethod "
@@ -64,6 +67,12 @@ SUPPORTED: Final[Mapping[str, str]] = {
     "AWS::Lambda::Function": "Architectures Code Description Environment EphemeralStorage "
     "FunctionName Handler KmsKeyArn Layers LoggingConfig MemorySize ReservedConcurrentExecutions "
     "RecursiveLoop Role Runtime Tags Timeout TracingConfig",
+    "AWS::Route53::HealthCheck": "HealthCheckConfig.EnableSNI HealthCheckConfig.FailureThreshold "
+    "HealthCheckConfig.FullyQualifiedDomainName HealthCheckConfig.Port "
+    "HealthCheckConfig.RequestInterval HealthCheckConfig.ResourcePath HealthCheckConfig.Type "
+    "HealthCheckTags",
+    "AWS::Route53::RecordSet": "AliasTarget.DNSName AliasTarget.EvaluateTargetHealth "
+    "AliasTarget.HostedZoneId Failover HealthCheckId HostedZoneId Name Region SetIdentifier Type",
     # Who may read a bucket makes no difference where nobody is refused.
     "AWS::S3::Bucket": "BucketEncryption BucketName LifecycleConfiguration.Rules.Id "
     "LifecycleConfiguration.Rules.AbortIncompleteMultipartUpload "
@@ -106,6 +115,7 @@ BY_MOTO: Final[Mapping[str, str]] = {
 
 NO_EFFECT: Final[Mapping[str, str]] = {
     "AWS::CDK::Metadata": "tells AWS which constructs were used",
+    "AWS::CertificateManager::Certificate": "nothing is encrypted on its way here",
     "AWS::CloudWatch::Dashboard": "is looked at in the console",
     "AWS::Lambda::LayerVersion": "the functions' dependencies are installed here",
     "AWS::Lambda::Permission": "nobody is refused here; templates tests read permissions",
@@ -124,7 +134,8 @@ SECTIONS: Final = (
 )
 """Rules only check parameters before a deployment, so they need no run."""
 
-BOOTSTRAP_PARAMETER: Final = "AWS::SSM::Parameter::Value<String>"
+STORED_PARAMETER: Final = "AWS::SSM::Parameter::Value<String>"
+BOOTSTRAP: Final = "/cdk-bootstrap/"
 BOOTSTRAP_VERSION: Final = "30"
 """Newer than any assembly requires: here there is nothing to bootstrap."""
 
@@ -399,24 +410,32 @@ class CloudFormation:
 
     def _create(self, stack: StackArtifact) -> None:
         for parameter in stack.template.get("Parameters", {}).values():
-            if parameter["Type"] == BOOTSTRAP_PARAMETER:
-                ssm_backends[stack.account][stack.region].put_parameter(
-                    name=parameter["Default"],
-                    description="",
-                    value=BOOTSTRAP_VERSION,
-                    parameter_type="String",
-                    allowed_pattern="",
-                    keyid="",
-                    overwrite=True,
-                    tags=[],
-                    data_type="text",
-                    tier=None,
-                    policies=None,
-                )
+            if parameter["Type"] == STORED_PARAMETER:
+                self._store(stack, parameter["Default"])
         self._stacks[stack.account, stack.region, stack.name] = stack
         cloudformation_backends[stack.account][stack.region].create_stack(
             name=stack.name, template=json.dumps(stack.template), parameters={}
         )
+
+    def _store(self, stack: StackArtifact, name: str) -> None:
+        """Make sure that a stored parameter is there: of bootstrapping, or of another stack."""
+        store = ssm_backends[stack.account][stack.region]
+        if name.startswith(BOOTSTRAP):
+            store.put_parameter(
+                name=name,
+                description="",
+                value=BOOTSTRAP_VERSION,
+                parameter_type="String",
+                allowed_pattern="",
+                keyid="",
+                overwrite=True,
+                tags=[],
+                data_type="text",
+                tier=None,
+                policies=None,
+            )
+        elif store.get_parameter(name) is None:
+            raise DeploymentError(f"stack {stack.name}: there is no parameter {name} in its region")
 
     def _class(self, by_moto: Callable[[str], Any], kind: str) -> Any:
         if kind in self._types:
@@ -446,12 +465,13 @@ def _parse(read_template: Callable[[str], dict[str, Any]], template: str) -> dic
 def _stand(resource: Resource) -> Resource:
     """Let a type without effect stand where other resources refer to it."""
     _, service, kind = resource.type.split("::")
+    service = {"CertificateManager": "acm"}.get(service, service.lower())
     arn = (
-        f"arn:aws:{service.lower()}:{resource.region}:{resource.account}:"
+        f"arn:aws:{service}:{resource.region}:{resource.account}:"
         f"{kind.lower()}/{resource.physical_id}"
     )
-    # A layer's reference is its ARN.
-    identity = arn if kind == "LayerVersion" else resource.physical_id
+    # The reference of a layer and of a certificate is its ARN.
+    identity = arn if kind in {"Certificate", "LayerVersion"} else resource.physical_id
     return replace(resource, physical_id=identity, attributes={"Arn": arn, "Id": identity})
 
 

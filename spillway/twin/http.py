@@ -33,9 +33,11 @@ from spillway.twin.apigateway import (
     ApiGateway,
     HttpRequest,
     HttpResponse,
+    UnknownDomainError,
     UnreachableError,
 )
 from spillway.twin.clock import Scheduler
+from spillway.twin.route53 import NoSuchNameError, Resolver
 
 METHODS: Final = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 # API Gateway answers within its integration timeout of 29 s; the rest is for a loop under load.
@@ -261,14 +263,22 @@ class Transport(httpx.BaseTransport):
         scheduler: The twin's clock.
         gateway: The APIs.
         region: Whose API; without one the path begins with the region, as on `ApiServer`.
+        resolver: Finds the API by the URL's host instead. Every request asks it: unlike a client
+            on a network, this one keeps no connection open past an answer's time to live.
     """
 
     def __init__(
-        self, scheduler: Scheduler, gateway: ApiGateway, *, region: str | None = None
+        self,
+        scheduler: Scheduler,
+        gateway: ApiGateway,
+        *,
+        region: str | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._gateway = gateway
         self._region = region
+        self._resolver = resolver
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Serve one request.
@@ -276,6 +286,7 @@ class Transport(httpx.BaseTransport):
         Raises:
             httpx.ReadTimeout: It took longer than the client's read timeout, on the twin's clock.
             httpx.ConnectTimeout: The region cannot be reached.
+            httpx.ConnectError: The host has no address, or no certificate where it leads.
         """
         answer = self._answer(_asked(request, request.read()), request)
         return httpx.Response(answer.status, headers=list(answer.headers), content=answer.body)
@@ -286,6 +297,9 @@ class Transport(httpx.BaseTransport):
         gives_up_s = self._scheduler.now() + timeout_s
 
         def serve() -> HttpResponse:
+            if self._resolver is not None:
+                found = self._resolver.lookup(request.url.host)
+                return self._gateway.serve(found.target, asked)
             if self._region is None:
                 return regional(self._gateway, asked)
             return self._gateway.handle(self._region, asked)
@@ -300,6 +314,8 @@ class Transport(httpx.BaseTransport):
             )
         except TimeoutError:
             raise httpx.ReadTimeout("the API took too long", request=request) from None
+        except (NoSuchNameError, UnknownDomainError) as error:
+            raise httpx.ConnectError(str(error), request=request) from None
         except UnreachableError as error:
             if error.connected:
                 self._wait(gives_up_s - self._scheduler.now())
@@ -315,10 +331,15 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     """Puts an `httpx.AsyncClient` onto the API; see `Transport`."""
 
     def __init__(
-        self, scheduler: Scheduler, gateway: ApiGateway, *, region: str | None = None
+        self,
+        scheduler: Scheduler,
+        gateway: ApiGateway,
+        *,
+        region: str | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self._scheduler = scheduler
-        self._transport = Transport(scheduler, gateway, region=region)
+        self._transport = Transport(scheduler, gateway, region=region, resolver=resolver)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Serve one request; on the virtual clock, before anything else in this event loop."""

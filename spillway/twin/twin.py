@@ -28,6 +28,7 @@ from spillway.twin.functions import Functions
 from spillway.twin.http import Transport
 from spillway.twin.regions import Regions, Services
 from spillway.twin.resources import Deploy
+from spillway.twin.route53 import Resolver, Route53
 from spillway.twin.s3 import S3
 from spillway.twin.sagemaker import Assumptions, SageMaker
 from spillway.twin.scaling import Scaling
@@ -42,9 +43,9 @@ class Twin:
     """A deployment on this machine; one at a time in a process, as moto's state is one.
 
     Each part is an attribute, with its settings and its faults: `scheduler`, `hook`, `functions`,
-    `event_sources`, `schedules`, `gateway`, `sagemaker`, `dynamodb`, `s3`, `sqs`, `scaling`,
-    `cloudformation`, and `regions` for faults of whole regions. It is open from here on until
-    `close`, also as a context manager.
+    `event_sources`, `schedules`, `gateway`, `route53`, `sagemaker`, `dynamodb`, `s3`, `sqs`,
+    `scaling`, `cloudformation`, and `regions` for faults of whole regions. It is open from here on
+    until `close`, also as a context manager.
 
     Args:
         assembly: Directory that `make synth` wrote.
@@ -88,6 +89,7 @@ class Twin:
             self.event_sources = EventSources(self.scheduler, self.hook, self.sqs, self.functions)
             self.schedules = Schedules(self.scheduler, self.functions)
             self.gateway = ApiGateway(self.scheduler, self.functions)
+            self.route53 = Route53(self.scheduler, self.gateway)
             self.sagemaker = SageMaker(
                 self.scheduler,
                 containers,
@@ -147,6 +149,7 @@ class Twin:
             "AWS::DynamoDB": self.dynamodb.create,
             "AWS::Events": self.schedules.create,
             "AWS::Lambda": self.functions.create,
+            "AWS::Route53": self.route53.create,
             "AWS::S3": self.s3.create,
             "AWS::SNS": subscribe,
             "AWS::SageMaker": self.sagemaker.create,
@@ -178,6 +181,24 @@ class Twin:
         return httpx.Client(
             transport=Transport(self.scheduler, self.gateway, region=region),
             base_url=f"https://api.{region}.twin",
+            timeout=timeout_s,
+        )
+
+    def client(self, name: str, *, near: str, timeout_s: float = 60.0) -> httpx.Client:
+        """An HTTP client of the deployment's domain, in this process: it goes where DNS leads it.
+
+        Args:
+            name: The domain's name, or a region's own name in it.
+            near: The region that the client is nearest to; any of AWS's, not only the deployment's.
+            timeout_s: Of connecting, and of reading.
+
+        Raises:
+            ValueError: It is not known where `near` is.
+        """
+        resolver = Resolver(self.scheduler, self.route53, near=near)
+        return httpx.Client(
+            transport=Transport(self.scheduler, self.gateway, resolver=resolver),
+            base_url=f"https://{name}",
             timeout=timeout_s,
         )
 

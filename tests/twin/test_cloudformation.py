@@ -301,6 +301,24 @@ def test_a_bootstrap_version_is_there_to_be_read(world: World) -> None:
     assert int(value) >= 6
 
 
+def test_a_stack_reads_the_parameter_that_another_one_left(world: World) -> None:
+    """Stacks share names and parameters; one that is missing fails a deployment on AWS."""
+    name = {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/app/name"}
+    left = {
+        "Type": "AWS::SSM::Parameter",
+        "Properties": {"Name": "/app/name", "Type": "String", "Value": "jobs"},
+    }
+    queue = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": {"Ref": "Name"}}}
+    world.write("Left", {"Left": left})
+    world.write("Read", {"Queue": queue}, after=("Left",), Parameters={"Name": name})
+    world.write("Lost", {"Queue": queue}, region="eu-west-1", Parameters={"Name": name})
+
+    with pytest.raises(DeploymentError, match="app-Lost: there is no parameter /app/name"):
+        world.deploy()
+    (url,) = world.client("sqs").list_queues()["QueueUrls"]
+    assert url.endswith("/jobs")
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
