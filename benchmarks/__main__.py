@@ -12,7 +12,16 @@ from rich.console import Console
 from benchmarks.options import ROOT, Options
 from benchmarks.report import Report, Rows, figures_table, machine, write_section
 
-NAMES = ("calls_per_job", "cold_start", "warm_submit", "layer", "synth", "twin")
+NAMES = (
+    "calls_per_job",
+    "cold_start",
+    "warm_submit",
+    "layer",
+    "synth",
+    "twin",
+    "lost_region",
+    "spill",
+)
 DOCUMENT = ROOT / "docs" / "measurements.md"
 
 
