@@ -33,7 +33,7 @@ def fill(twin: Twin, deployment: Deployment, region: str) -> None:
     session = twin.operator(region)
     ledger = Ledger(session.client("dynamodb"), deployment.names.ledger)
     queues = Queues(session.client("sqs"), deployment.names, region)
-    tiers = list(deployment.tiers)
+    tiers: list[str] = list(deployment.tiers)
     at_ms = int(1000 * twin.scheduler.now())
     waiting: dict[str, list[tuple[str, int, str]]] = {tier: [] for tier in tiers}
     for number in range(JOBS):

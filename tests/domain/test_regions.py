@@ -116,7 +116,7 @@ def test_survivors_are_those_that_serve() -> None:
 def test_urgent_jobs_are_moved_first_and_then_the_oldest() -> None:
     """Whoever waits for an answer on a screen should be the first to be missed no longer."""
     jobs = [("batch", 1), ("interactive", 9), ("standard", 2), ("interactive", 3), ("gone", 0)]
-    assert sorted(jobs, key=lambda job: urgency(*job, TIERS)) == [
+    assert sorted(jobs, key=lambda job: urgency(job[0], job[1], TIERS)) == [
         ("interactive", 3),
         ("interactive", 9),
         ("standard", 2),
