@@ -47,8 +47,9 @@ synth: setup ## write the cloud assembly of CONFIG to cdk.out
 deploy: setup ## cdk deploy --all of CONFIG, with the AWS credentials of your shell
 	@$(CDK) deploy --all -c config=$(CONFIG) $(ARGS)
 
-destroy: setup ## cdk destroy --all of CONFIG; retained data stays
-	@$(CDK) destroy --all -c config=$(CONFIG) $(ARGS)
+destroy: setup ## delete CONFIG's stacks and, unless it retains them, its data; ARGS=--force does not ask
+	@$(PY) tools/destroy.py --config $(CONFIG) $(filter --force,$(ARGS))
+	@$(CDK) destroy --all --force -c config=$(CONFIG) $(filter-out --force,$(ARGS))
 
 lint: setup ## format, rules, types, import arrows
 	@$(PY) -m ruff format --check .
