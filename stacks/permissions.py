@@ -88,7 +88,7 @@ class Permissions:
         """Deliver webhooks."""
         names = self.deployment.names
         return [
-            self._consume(names.webhooks),
+            self._consume(names.webhooks, "ChangeMessageVisibility"),
             self._table(names.ledger, "GetItem"),
             self._table(names.directory, "GetItem"),
             *self._key(),
@@ -101,16 +101,11 @@ class Permissions:
             self._consume(names.beats, "SendMessage"),
             self._table(names.ledger, "BatchGetItem", "UpdateItem"),
             self._index(names.ledger, "live"),
-            self._table(names.directory, "GetItem", "PutItem"),
+            self._table(names.directory, "GetItem"),
+            self._snapshot(),
             self._table(names.gate, "GetItem", "PutItem", "UpdateItem"),
             self._tier_queues("GetQueueAttributes"),
             self._endpoints("DescribeEndpoint"),
-            Grant(
-                actions=("cloudwatch:PutMetricData",),
-                resources=("*",),
-                conditions={"StringEquals": {"cloudwatch:namespace": "Spillway"}},
-                why="Metrics have no address; the condition names the namespace.",
-            ),
             self._invoke("dispatch", "sweep"),
             *self._probe(),
             *self._key(),
@@ -122,7 +117,7 @@ class Permissions:
         return [
             self._table(names.ledger, "BatchGetItem", "DeleteItem", "GetItem", "UpdateItem"),
             self._index(names.ledger, "listing", "live"),
-            self._table(names.directory, "GetItem", "Scan"),
+            self._table(names.directory, "Scan"),
             self._table(names.gate, "GetItem", "UpdateItem"),
             self._tier_queues("SendMessage"),
             self._tier_queues("DeleteMessage", "ReceiveMessage", suffix="-dead"),
@@ -143,6 +138,16 @@ class Permissions:
             resources=(self._arn("dynamodb", f"table/{table}"),),
         )
 
+    def _snapshot(self) -> Grant:
+        """Write this region's snapshot, and nothing else beside the tenants and their keys."""
+        return Grant(
+            actions=("dynamodb:PutItem",),
+            resources=(self._arn("dynamodb", f"table/{self.deployment.names.directory}"),),
+            conditions={
+                "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [f"snapshot#{self.region}"]}
+            },
+        )
+
     def _index(self, table: str, *indexes: str) -> Grant:
         return Grant(
             actions=("dynamodb:Query",),
@@ -158,10 +163,9 @@ class Permissions:
         )
 
     def _consume(self, queue: str, *operations: str) -> Grant:
-        """What an event source mapping asks of the function's role, and hiding a message longer."""
+        """What an event source mapping asks of the function's role, and what it does itself."""
         return self._queue(
             queue,
-            "ChangeMessageVisibility",
             "DeleteMessage",
             "GetQueueAttributes",
             "ReceiveMessage",

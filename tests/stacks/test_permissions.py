@@ -43,7 +43,7 @@ def function(name: str, region: str = "us-east-1") -> str:
 
 
 ENDPOINTS = f"arn:aws:sagemaker:{HERE}:endpoint/spillway-dev-*"
-CONSUME = "ChangeMessageVisibility DeleteMessage GetQueueAttributes ReceiveMessage"
+CONSUME = "DeleteMessage GetQueueAttributes ReceiveMessage"
 
 ALLOWED: dict[str, dict[str, set[str]]] = {
     # function: actions (of one service): resources
@@ -88,6 +88,7 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     },
     "notify": {
         **{f"sqs:{action}": {queue("webhooks")} for action in CONSUME.split()},
+        "sqs:ChangeMessageVisibility": {queue("webhooks")},
         "dynamodb:GetItem": {table("ledger"), table("directory")},
     },
     "beat": {
@@ -100,7 +101,6 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "dynamodb:PutItem": {table("directory"), table("gate")},
         "dynamodb:Query": {table("ledger", "live")},
         "sagemaker:DescribeEndpoint": {ENDPOINTS},
-        "cloudwatch:PutMetricData": {"*"},
         # It asks its peers' health routes before it calls them lost.
         "lambda:InvokeFunction": {
             function("dispatch"),
@@ -109,7 +109,7 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         },
     },
     "sweep": {
-        "dynamodb:GetItem": {table("ledger"), table("directory"), table("gate")},
+        "dynamodb:GetItem": {table("ledger"), table("gate")},
         "dynamodb:BatchGetItem": {table("ledger")},
         "dynamodb:UpdateItem": {table("ledger"), table("gate")},
         "dynamodb:DeleteItem": {table("ledger")},
@@ -197,13 +197,18 @@ def test_no_role_may_touch_everything(assembly: Callable[[str], Assembly], deplo
                 assert names.startswith("alias/spillway-prod")
 
 
-def test_metrics_go_to_our_namespace_only(dev: Assembly) -> None:
-    """A function that may write any metric may silence any alarm of the account."""
+def test_beat_writes_its_own_snapshot_only(dev: Assembly) -> None:
+    """Who may write anything into the directory may let anybody in."""
     (statement,) = (
-        s for s in statements(role_of(dev, "beat")) if s["Action"] == "cloudwatch:PutMetricData"
+        statement
+        for statement in statements(role_of(dev, "beat"))
+        if "dynamodb:PutItem" in listed(statement["Action"])
+        and table("directory") in listed(statement["Resource"])
     )
 
-    assert statement["Condition"] == {"StringEquals": {"cloudwatch:namespace": "Spillway"}}
+    assert statement["Condition"] == {
+        "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["snapshot#us-east-1"]}
+    }
 
 
 def test_only_services_may_assume_roles(dev: Assembly) -> None:

@@ -1,7 +1,8 @@
 """Every call that the functions make is one that their roles allow.
 
 moto refuses nobody, so a missing right would show on AWS first. Here the deployed functions work
-through every kind of job, and each call of the log is held against the role of its caller.
+through every kind of job, and each call of the log is held against the role of its caller. A right
+that nothing used is on a list with its reason, or is one too many.
 """
 
 import base64
@@ -57,10 +58,19 @@ def addresses(call: Call, account: str) -> list[str]:
     return ["*"]
 
 
-def allows(granted: list[dict[str, Any]], action: str, address: str) -> bool:
-    """Whether a role's statements allow an action on one address."""
+def meets(statement: dict[str, Any], call: Call) -> bool:
+    """Whether a call meets a statement's condition on partition keys, if it has one."""
+    allowed = statement.get("Condition", {}).get("ForAllValues:StringEquals", {})
+    keys = allowed.get("dynamodb:LeadingKeys")
+    item = call.params.get("Item") or call.params.get("Key") or {}
+    return keys is None or item["pk"]["S"] in listed(keys)
+
+
+def allows(granted: list[dict[str, Any]], action: str, address: str, call: Call) -> bool:
+    """Whether a role's statements allow a call's action on one address."""
     return any(
         action in listed(statement["Action"])
+        and meets(statement, call)
         and any(
             isinstance(resource, str) and fnmatch.fnmatchcase(address, resource)
             for resource in listed(statement["Resource"])
@@ -76,6 +86,53 @@ def roles(assembly: Assembly) -> Iterator[tuple[tuple[str, str], list[dict[str, 
         found = [r for r in assembly.resources(stack=function.stack) if r.logical_id == role]
         region = function.stack.removeprefix("Region-")
         yield (region, function.properties["FunctionName"]), list(statements(found[0]))
+
+
+def right(action: str, address: str) -> str:
+    """A right as the list below names it: tables have rights of their own."""
+    table = address.partition(":table/spillway-dev-")[2]
+    return f"{action} {table}" if table else action
+
+
+MAPPING = "Lambda's event source mapping asks for it; the twin's mapping is not the function."
+UNUSED: dict[str, tuple[str, ...]] = {
+    # Rights that the work below does not use: what they are for, and whose they are.
+    MAPPING: tuple(
+        f"{function} sqs:{operation}"
+        for function in ("beat", "complete", "notify")
+        for operation in ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage")
+    ),
+    "a bell rings only where other jobs wait": (
+        "complete lambda:InvokeFunction",
+        "dispatch lambda:InvokeFunction",
+        "sweep lambda:InvokeFunction",
+    ),
+    "a notification is repeated, or of an attempt without a slot": (
+        "complete dynamodb:GetItem gate",
+    ),
+    "a result that came after its job was erased": ("complete s3:DeleteObject",),
+    "S3 answers 404 and not 403 for what is not there": (
+        "complete s3:ListBucket",
+        "sweep s3:ListBucket",
+    ),
+    "a write that timed out is looked up": ("dispatch dynamodb:GetItem ledger",),
+    "a moved job brings its input": ("dispatch s3:GetObject", "dispatch s3:PutObject"),
+    "a job that cannot start goes back, or ends and is told": (
+        "dispatch sqs:ChangeMessageVisibility",
+        "dispatch sqs:SendMessage",
+    ),
+    "clients follow links to results, which carry the signer's right": ("submit s3:GetObject",),
+    "sweep repairs what this work does not break": (
+        "sweep dynamodb:BatchGetItem ledger",
+        "sweep dynamodb:DeleteItem ledger",
+        "sweep dynamodb:GetItem ledger",
+        "sweep dynamodb:UpdateItem gate",
+        "sweep dynamodb:UpdateItem ledger",
+        "sweep s3:GetObject",
+        "sweep sqs:DeleteMessage",
+        "sweep sqs:SendMessage",
+    ),
+}
 
 
 def echo(body: bytes) -> Answer:
@@ -136,23 +193,38 @@ def work(twin: Twin, operators: Directory) -> None:
     twin.scheduler.run_for(10)
 
 
-def test_no_function_calls_what_its_role_forbids(deployed: tuple[Twin, Assembly]) -> None:
-    """A right that is missing stops jobs on AWS, where it is found last and by customers."""
+def test_functions_call_what_their_roles_allow_and_nothing_else(
+    deployed: tuple[Twin, Assembly],
+) -> None:
+    """A missing right stops jobs on AWS, where customers find it; one too many helps intruders."""
     twin, dev = deployed
     granted = dict(roles(dev))
     work(twin, directory(twin, dev.deployment))
 
-    called, refused = set(), set()
+    called, refused, used = set(), set(), set()
     for call in twin.hook.log:
         if (call.caller_region, call.function) not in granted:
             continue
         action = ACTIONS.get((call.service, call.operation), f"{call.service}:{call.operation}")
         called.add((call.function.removeprefix("spillway-dev-"), action))
         for address in addresses(call, dev.deployment.account):
-            if not allows(granted[call.caller_region, call.function], action, address):
+            used.add(f"{call.function.removeprefix('spillway-dev-')} {right(action, address)}")
+            if not allows(granted[call.caller_region, call.function], action, address, call):
                 refused.add(f"{call.function}: {action} on {address}")
 
     assert not refused
+    given = {
+        f"{function.removeprefix('spillway-dev-')} {right(action, str(address))}"
+        for (_, function), granted_to in granted.items()
+        for statement in granted_to
+        for action in listed(statement["Action"])
+        if not action.startswith(("logs:", "kms:"))
+        for address in listed(statement["Resource"])
+    }
+    explained = {each for rights in UNUSED.values() for each in rights}
+    # What nothing calls, nobody needs but an intruder: take it away, or say what it is for.
+    assert sorted(given - used - explained) == []
+    assert sorted(explained - given) == []
     # The work above must have reached every function, or this test looks at nothing.
     assert {function for function, _ in called} == FUNCTIONS
     assert {("submit", "s3:PutObject"), ("submit", "s3:DeleteObject")} <= called
