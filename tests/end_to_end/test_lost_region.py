@@ -7,7 +7,7 @@ import pytest
 
 from lambdas.adapters.leases import Leases
 from lambdas.domain.regions import Lease
-from tests.end_to_end.world import Script, Tenant, World
+from tests.end_to_end.world import Script, Tenant, World, noise
 
 LOST_S = 40
 """Seconds within which a region that died is declared lost."""
@@ -88,6 +88,31 @@ def test_a_region_that_dies_loses_nothing(world: World, client: Tenant) -> None:
     again = client.submit(region=dead, input={"name": "again"}, tier="batch")
     ended(world, client, [again], ["again"], here)
     assert client.view(again)["region"] == dead
+
+
+def test_large_inputs_outlive_their_region(world: World, client: Tenant) -> None:
+    """The next region has a copy of its own; the one after that brings itself one."""
+    world.model("small").answers(Script(), service_s=2)
+    here, dead, other = regions(world)
+    names = [f"large-{number}" for number in range(8)]
+    jobs = [
+        client.submit(region=dead, tier="batch", input={"name": name, "noise": noise(60_000)})
+        for name in names
+    ]
+    world.regions.kill(dead)
+    ended(world, client, jobs, names, here)
+    assert set(owners(world, jobs)) == {here, other}
+
+    world.regions.restore(dead)
+    world.assert_rest()
+    for job in jobs:
+        assert client.client().delete(f"/v1/jobs/{job}").status_code == 200
+    for region in regions(world):
+        for bucket in (world.names.bucket(region), world.names.replica_bucket(region)):
+            found = world.aws("s3", region).list_objects_v2(Bucket=bucket, Prefix="inputs/")
+            assert not [
+                o["Key"] for o in found.get("Contents", []) if any(j in o["Key"] for j in jobs)
+            ]
 
 
 def test_a_region_without_the_ledger_serves_nobody_and_loses_nothing(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.end_to_end.world import Script, Tenant, World
+from tests.end_to_end.world import Script, Tenant, World, noise
 
 SERVICE_S = 2.0
 
@@ -46,6 +46,34 @@ def test_a_burst_spills_to_regions_with_room(world: World, client: Tenant) -> No
     assert set(placed) == {here, *others}
     ended(world, client, jobs, names)
     assert all(script.runs[name] == 1 for name in names)
+
+
+def test_a_spilled_job_needs_nothing_of_the_region_that_accepted_it(
+    world: World, client: Tenant
+) -> None:
+    """It was sent away because its home is in trouble, which may get worse."""
+    world.model("small").answers(Script(), service_s=SERVICE_S)
+    here, *_ = world.deployment.regions
+    names = [f"large-{number}" for number in range(30)]
+    jobs = []
+    for name in names:
+        body = {"name": name, "noise": noise(60_000)}
+        jobs.append(client.submit(region=here, input=body))
+        world.run_for(0.4)
+    placed = dict(zip(jobs, owners(world, jobs), strict=True))
+    spilled = [job for job, owner in placed.items() if owner != here]
+    assert spilled
+
+    world.regions.kill(here)
+    reader = world.deployment.regions[1]
+    world.until(
+        lambda: all(client.view(job, region=reader)["status"] == "completed" for job in jobs),
+        every_s=5,
+    )
+
+    stayed = {job: world.ledger_item(job)["owner"]["S"] for job in spilled}
+    assert stayed == {job: placed[job] for job in spilled}
+    world.regions.restore(here)
 
 
 def test_an_overloaded_region_is_relieved(world: World, client: Tenant) -> None:
