@@ -22,7 +22,6 @@ from benchmarks.meter import (
     BACKGROUND,
     INDEXES,
     SOCKET_CPU_S,
-    STRONG_EXTRA_S,
     Meter,
     plain,
     processor_time,
@@ -386,7 +385,7 @@ def _notes(all_counted: Mapping[str, Counted]) -> list[str]:
     )
     notes.append(
         "Waiting for AWS is assumed: the twin's latencies (spillway/twin/calls.py), and "
-        f"{1000 * STRONG_EXTRA_S:g} ms more for strong writes and reads of the ledger."
+        "15 ms more for strong writes and reads of the ledger among them."
     )
     notes.append(
         "Counted as well: the deletion at the end of the retention, storage until then, access "

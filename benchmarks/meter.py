@@ -34,9 +34,6 @@ from spillway.twin.twin import Twin
 BACKGROUND = ("beat", "sweep")
 """Functions that run without jobs too."""
 
-STRONG_EXTRA_S = 0.015
-"""Assumed: what a strong write or read of a table in three regions waits for the nearest other
-region. The twin's own latency of a call is one within a region."""
 SOCKET_CPU_S = 0.0005
 """Assumed: processor time of sending one request over TLS; in the twin there is no network."""
 
@@ -123,11 +120,9 @@ class Meter:
         self.amounts: Counter[tuple[str, str]] = Counter()
         self.calls: Counter[tuple[str, str]] = Counter()
         self._twin, self._names = twin, deployment.names
-        self._strong = len(deployment.regions) > 1
         self._cpu_s = cpu_s
         self._signing_s = signing_cpu_s()
         self._sizes: dict[tuple[str, str, str], Item] = {}
-        self._extra_s: Counter[str] = Counter()
         self._made: Counter[str] = Counter()
         self._reports: list[Report] = []
         self._functions = {self._names.function(name): name for name in FUNCTIONS}
@@ -205,7 +200,6 @@ class Meter:
             item = self._item(call.region, params["TableName"], params["Key"]) or {}
             units = read_units(item_bytes(item), consistent=consistent)
             self._add(part, f"{table}.read_unit", units)
-            self._slow(call, table, slow=consistent)
         else:
             self._write(call, table, part)
 
@@ -218,7 +212,6 @@ class Meter:
         self._sizes[place] = after
         larger = max(item_bytes(before), item_bytes(after))
         self._add(part, f"{table}.write_unit", write_units(larger))
-        self._slow(call, table, slow=True)
         if table == "ledger" and not call.error:
             index_units = sum(index.write_units(before, after) for index in INDEXES)
             self._add(part, "ledger.index_write_unit", index_units)
@@ -253,7 +246,7 @@ class Meter:
         cpu_s += self._made[report.execution] * (self._signing_s + SOCKET_CPU_S)
         billed = gb_seconds(
             memory_mb=report.memory_mb,
-            waiting_s=report.duration_s + self._extra_s[report.execution],
+            waiting_s=report.duration_s,
             cpu_s=cpu_s,
         )
         self._add(part, "lambda.request", 1)
@@ -264,10 +257,6 @@ class Meter:
 
     def _add(self, part: str, meter: str, amount: float) -> None:
         self.amounts[part, meter] += amount  # type: ignore[assignment]
-
-    def _slow(self, call: Call, table: str, *, slow: bool) -> None:
-        if table == "ledger" and slow and self._strong:
-            self._extra_s[call.execution] += STRONG_EXTRA_S  # type: ignore[assignment]
 
     def _function(self, call: Call) -> str:
         return self._functions.get(call.function.removeprefix("event source of "), "")
