@@ -27,6 +27,20 @@ BYTES_PER_GB = 1_000_000_000
 SECONDS_PER_MONTH = 30 * 86_400
 FAST_ALARM_PERIOD_S = 60
 """Alarms on shorter periods are high-resolution alarms, at three times the price."""
+CHECKS_PER_MINUTE = 16 * 6
+"""About sixteen of Route 53's checkers look every 10 s, each for itself."""
+CHECK = {
+    "api_gateway.request": 1.0,
+    "waf.request": 1.0,
+    "lambda.request": 1.0,
+    "lambda.gb_s": 0.005,
+    "gate.read_unit": 0.5,
+    "logs.byte": 236.0,
+}
+"""What one look at `/health/ready` uses at most: 10 ms of submit, half a read, an access log line.
+
+Every other look finds beat's verdict in the function's memory, and reads nothing.
+"""
 APART = ("API Gateway", "WAF")
 """Paid for every HTTP request, whatever it asks for: shown apart from the path of a job."""
 
@@ -280,7 +294,7 @@ class Cost:
         Raises:
             CostError: The price table lacks something.
         """
-        parts = [*self._gpus(), *self._standing(), *self._background()]
+        parts = [*self._gpus(), *self._standing(), *self._checked(), *self._background()]
         idle = sum(part["idle"] for part in parts)
         most = sum(part["maximum"] for part in parts)
         month = self.prices.hours_per_month
@@ -320,6 +334,13 @@ class Cost:
             _part(service, f"{amounts[name]:g} {_MONTHLY[name]}", usd / self.prices.hours_per_month)
             for service, name, usd in lines
         ]
+
+    def _checked(self) -> list[dict[str, Any]]:
+        checks = self.inventory.amounts.get("route53.health_check_month", 0)
+        amounts = _scaled(CHECK, checks * CHECKS_PER_MINUTE * MINUTES_PER_HOUR)
+        services = _by_service(_priced(amounts, self.deployment, self.prices)) if checks else {}
+        what = f"requests of {checks:g} health checks"
+        return [_part(service, what, usd) for service, usd in services.items()]
 
     def _background(self) -> list[dict[str, Any]]:
         amounts: dict[str, float] = {}

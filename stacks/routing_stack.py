@@ -42,7 +42,6 @@ class RoutingStack(Stack):
             stack_name=f"{deployment.name}-Routing-{region}",
             description=f"Spillway {deployment.name}: the domain's names in this region.",
             env=Environment(account=deployment.account, region=region),
-            termination_protection=deployment.retain,
         )
         self._domain = domain
         self._zone = route53.HostedZone.from_hosted_zone_attributes(

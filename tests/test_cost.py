@@ -142,6 +142,23 @@ def test_what_costs_by_existing_is_counted_in_the_templates() -> None:
     assert cost["polls of 1 event sources"]["idle"] == pytest.approx(900 * 0.4e-6, abs=1e-6)
 
 
+def test_a_health_check_costs_its_price_and_what_it_asks() -> None:
+    """Sixteen checkers at ten seconds are four million requests a month, for each region."""
+    check = {"Type": "AWS::Route53::HealthCheck"}
+    inventory = Inventory.of([{"Resources": {"Here": check}}, {"Resources": {"There": check}}])
+
+    cost = document(deployment(), inventory)["hourly"]["parts"]
+
+    asked = [part for part in cost if part["what"] == "requests of 2 health checks"]
+    assert {part["service"] for part in asked} >= {"API Gateway", "WAF", "Lambda", "DynamoDB"}
+    monthly = sum(part["idle"] for part in asked) / 2 * 730
+    assert monthly == pytest.approx(19.12, abs=0.3)
+    (standing,) = (part for part in cost if part["what"] == "2 health checks")
+    assert standing["idle"] == pytest.approx(5 / 730, abs=1e-6)
+    without = document(deployment())["hourly"]["parts"]
+    assert not [part for part in without if "health" in part["what"]]
+
+
 def test_beat_and_metrics_are_paid_per_region_and_model() -> None:
     """Every region and model adds to a bill that arrives without a single job."""
     cost = parts(document(deployment()))
