@@ -133,8 +133,11 @@ class ModelStack(Stack):
                     variant_name=VARIANT,
                     model_name=model_name,
                     instance_type=version.instance_type,
-                    # SageMaker creates no endpoint without an instance; scaling goes to zero.
-                    initial_instance_count=max(1, self._model.instances_min),
+                    # SageMaker creates no endpoint without an instance. More come from the
+                    # scalable target, which raises the fleet to its minimum when it is registered
+                    # (Application Auto Scaling API reference, RegisterScalableTarget): a count
+                    # that followed the configuration here would replace the whole fleet.
+                    initial_instance_count=1,
                     initial_variant_weight=1,
                     volume_size_in_gb=version.volume_gb,
                     container_startup_health_check_timeout_in_seconds=version.startup_timeout_s,

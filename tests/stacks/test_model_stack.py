@@ -1,9 +1,12 @@
 """A model in a region: queues by tier, endpoints by version, fleets within bounds."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
+from spillway.twin.containers import Answer, Simulated
+from spillway.twin.twin import Twin
 from tests.stacks.assemblies import Assembly, Synthesize, changed_dev, listed, statements
 
 EMBEDDER = "Model-embedder-us-east-1"
@@ -25,6 +28,7 @@ def two_versions(document: dict[str, Any]) -> None:
     }
     embedder.update(wanted="v2", network=NETWORK, instances_min=0)
     chat["state"] = "off"
+    document["models"]["busy"] = {**embedder, "instances_min": 2}
     document["models"]["old"] = {**embedder, "state": "draining", "instances_min": 2}
 
 
@@ -171,7 +175,10 @@ def test_a_fleet_keeps_within_its_bounds(dev: Assembly) -> None:
 
 
 def test_the_version_before_stays_and_may_sleep(releases: Assembly) -> None:
-    """Going back must always be possible, and must not cost a second fleet until then."""
+    """Going back must always be possible: its bounds allow a fleet of none.
+
+    Nothing scales it in yet, so every version that is listed keeps an instance.
+    """
     assert fleets(releases, EMBEDDER) == {
         "endpoint/spillway-dev-embedder-v1/variant/live": (0, 2),
         "endpoint/spillway-dev-embedder-v2/variant/live": (0, 2),
@@ -179,7 +186,7 @@ def test_the_version_before_stays_and_may_sleep(releases: Assembly) -> None:
 
 
 def test_a_draining_model_may_sleep_when_it_is_done(releases: Assembly) -> None:
-    """A model that takes no jobs any more must not hold instances for ever."""
+    """Its bounds allow a fleet of none; until something scales it in, only `off` ends its cost."""
     assert {bounds[0] for bounds in fleets(releases, "Model-old-us-east-1").values()} == {0}
     assert len(releases.resources("AWS::SageMaker::Endpoint", stack="Model-old")) == 2
 
@@ -191,12 +198,48 @@ def test_a_model_that_is_off_costs_nothing(releases: Assembly) -> None:
     assert kinds == {"AWS::SQS::Queue", "AWS::SQS::QueuePolicy"}
 
 
-def test_a_first_deployment_starts_with_an_instance(releases: Assembly) -> None:
-    """SageMaker refuses to create an endpoint without one."""
+def test_every_endpoint_starts_with_one_instance(releases: Assembly) -> None:
+    """SageMaker creates none without an instance; the scalable target asks for the others.
+
+    A count that followed `instances_min` would make another endpoint configuration of every
+    change, and so replace the fleet.
+    """
+    counts = []
     for configuration in releases.resources("AWS::SageMaker::EndpointConfig"):
         (variant,) = configuration.properties["ProductionVariants"]
         assert variant["VariantName"] == "live"
-        assert variant["InitialInstanceCount"] >= 1
+        counts.append(variant["InitialInstanceCount"])
+
+    assert set(counts) == {1}
+    assert releases.deployment.models["busy"].instances_min == 2
+    assert fleets(releases, "Model-busy-us-east-1") == {
+        "endpoint/spillway-dev-busy-v1/variant/live": (0, 2),
+        "endpoint/spillway-dev-busy-v2/variant/live": (2, 2),
+    }
+
+
+def test_the_scalable_target_raises_a_fleet_to_its_minimum(releases: Assembly) -> None:
+    """A fleet that stays at the one instance of its first start misses its target waits."""
+    container = partial(Simulated, service_s=lambda _: 1.0, answers=lambda _: Answer())
+    endpoints = {
+        str(endpoint.properties["EndpointName"]): container
+        for endpoint in releases.resources("AWS::SageMaker::Endpoint")
+    }
+    with Twin(releases.path, virtual=True, containers=endpoints) as twin:
+        twin.deploy()
+        sagemaker = twin.operator("us-east-1").client("sagemaker")
+
+        def instances(version: str) -> tuple[int, int]:
+            reply = sagemaker.describe_endpoint(EndpointName=f"spillway-dev-busy-{version}")
+            (variant,) = reply["ProductionVariants"]
+            return variant["DesiredInstanceCount"], variant["CurrentInstanceCount"]
+
+        at_once = instances("v2")
+        twin.scheduler.run_for(900)
+
+        assert at_once[0] == 2
+        assert instances("v2") == (2, 2)
+        assert instances("v1") == (1, 1)
 
 
 def test_a_version_brings_what_its_instances_need(releases: Assembly) -> None:
