@@ -308,7 +308,7 @@ class Concurrency(Strict):
     wait: Annotated[int, Field(ge=1, le=1000)] = 50
     dispatch: Annotated[int, Field(ge=2, le=100)] = 10
     complete: Annotated[int, Field(ge=2, le=100)] = 10
-    beat: Annotated[int, Field(ge=2, le=10)] = 2
+    beat: Annotated[int, Field(ge=3, le=10)] = 3
     sweep: Annotated[int, Field(ge=1, le=50)] = 10
 
 
@@ -328,8 +328,17 @@ class Deployment(Strict):
     ]
     account: Annotated[str, _text(r"^\d{12}$", "twelve digits in quotes")]
     retain: Annotated[bool, Field(description="Keep tables and payloads when stacks go.")]
-    regions: Annotated[tuple[Region, ...], Field(min_length=1, max_length=3)]
-    witness: Region | None = None
+    regions: Annotated[
+        tuple[Region, ...],
+        Field(
+            min_length=1,
+            max_length=3,
+            description="Which and in which order is fixed after the first deployment.",
+        ),
+    ]
+    witness: Annotated[
+        Region | None, Field(description="As fixed as `regions` after the first deployment.")
+    ] = None
     encryption: Annotated[
         Literal["aws-owned", "customer-managed"],
         Field(description="Key of the regional data; global tables use AWS-owned keys."),

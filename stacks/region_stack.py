@@ -79,7 +79,8 @@ class RegionStack(Stack):
         concurrency = deployment.concurrency
         self._feed(functions["complete"], messages.results, batch=10, most=concurrency.complete)
         self._feed(functions["notify"], messages.webhooks, batch=1, most=20)
-        self._feed(functions["beat"], messages.beats, batch=1, most=concurrency.beat)
+        # One of the reserved executions is for the tick, which is no message.
+        self._feed(functions["beat"], messages.beats, batch=1, most=concurrency.beat - 1)
         self._tick(functions["beat"])
         self._tick(functions["sweep"])
         api = Api(
@@ -152,8 +153,8 @@ class RegionStack(Stack):
     def _feed(self, function: lambda_.Function, queue: sqs.Queue, *, batch: int, most: int) -> None:
         """Let a queue drive a function.
 
-        The mapping never runs more executions than are reserved: throttled messages would
-        count as received, and end among the dead letters.
+        The mapping never runs more executions than are reserved and used by nobody else: throttled
+        messages would count as received, and end among the dead letters.
         """
         lambda_.EventSourceMapping(
             function,

@@ -32,9 +32,11 @@ MEANINGS = {
     "retain": "Keep tables, payloads and the logs of functions and API when stacks go, and protect "
     "the stacks that hold them from deletion.",
     "regions": "The serving regions, in the order in which each keeps copies for the one before; "
-    "tables are created in the first.",
+    "tables are created in the first. Fixed after the first deployment, in number and "
+    "order: the tables' stack does not move, a strongly consistent table takes no replica later, "
+    "and second copies of inputs would be looked for where they are not.",
     "witness": "A third region that keeps the ledger's log and serves nothing; only with two "
-    "serving regions.",
+    "serving regions. Fixed after the first deployment.",
     "log_retention_days": "Of functions, API and containers.",
     "replicate_results": "Also copy results to the next region's replica bucket.",
     "requests_per_5_min_per_address": "Above this the firewall answers 429 to an address.",
@@ -47,7 +49,8 @@ MEANINGS = {
     "concurrency.wait": "Clients that can wait at once, in each region; further ones get 202.",
     "concurrency.dispatch": "Dispatchers at once.",
     "concurrency.complete": "Executions that commit results at once.",
-    "concurrency.beat": "Beats at once: one may still run when the next begins.",
+    "concurrency.beat": "Beats at once: one is for the minute's tick, and of the others one "
+    "may still run when the next begins.",
     "concurrency.sweep": "Sweeps at once: one every minute, and eight that take over the jobs of "
     "a region that is lost.",
     "domain": "Route 53 leads clients to a healthy region by one name, and each region has its own "
@@ -96,8 +99,9 @@ MEANINGS = {
     "models.{name}.warm_up_s": "Seconds from asking for an instance to its first answer.",
     "models.{name}.handoff_s": "Seconds from invoking to the start of the work; decides how many "
     "jobs more than places are handed over.",
-    "models.{name}.instances_min": "Fewest instances in each region; 0 is allowed for the bounds "
-    "of scaling, an endpoint begins with 1.",
+    "models.{name}.instances_min": "Fewest instances in each region of the wanted version: an "
+    "endpoint begins with 1, and its scalable target raises it. 0 is allowed for the bounds of "
+    "scaling.",
     "models.{name}.instances_max": "Most instances in each region.",
     "models.{name}.network": "Existing subnets and security groups for the containers, for every "
     "region or none.",

@@ -70,7 +70,7 @@ REFUSED = [
     ("limits", {"wait_s_max": 26}, "limits.wait_s_max", "25"),
     ("limits", {"deadline_s_max": 100}, "limits.deadline_s_default", "at most deadline_s_max, 100"),
     ("limits", {"wait": 1}, "limits.wait", "deadline_s_default, deadline_s_max, retention_s"),
-    ("concurrency", {"beat": 1}, "concurrency.beat", "2"),
+    ("concurrency", {"beat": 2}, "concurrency.beat", "3"),
     ("domain", {**DOMAIN, "name": "API.example.com"}, "domain.name", "like api.example.com"),
     ("domain", {**DOMAIN, "name": "localhost"}, "domain.name", "like api.example.com"),
     ("domain", {**DOMAIN, "name": f"{'a' * 53}.example.com"}, "domain.name", "64"),
