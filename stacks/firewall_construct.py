@@ -34,7 +34,7 @@ class Firewall(Construct):
             name=deployment.names.api,
             scope="REGIONAL",
             default_action=waf.CfnWebACL.DefaultActionProperty(allow={}),
-            visibility_config=_visibility("all"),
+            visibility_config=_visibility(deployment, "acl"),
             custom_response_bodies={
                 "flood": waf.CfnWebACL.CustomResponseBodyProperty(
                     content_type="APPLICATION_JSON",
@@ -46,9 +46,9 @@ class Firewall(Construct):
                 )
             },
             rules=[
-                _flood(deployment.requests_per_5_min_per_address),
-                _managed(1, "reputation", "AWSManagedRulesAmazonIpReputationList"),
-                _managed(2, "core", "AWSManagedRulesCommonRuleSet", counted=BODY_RULES),
+                _flood(deployment),
+                _managed(deployment, 1, "reputation", "AWSManagedRulesAmazonIpReputationList"),
+                _managed(deployment, 2, "core", "AWSManagedRulesCommonRuleSet", counted=BODY_RULES),
             ],
         )
         waf.CfnWebACLAssociation(
@@ -56,16 +56,18 @@ class Firewall(Construct):
         )
 
 
-def _visibility(name: str) -> waf.CfnWebACL.VisibilityConfigProperty:
+def _visibility(deployment: Deployment, name: str) -> waf.CfnWebACL.VisibilityConfigProperty:
     return waf.CfnWebACL.VisibilityConfigProperty(
         cloud_watch_metrics_enabled=True,
-        metric_name=name,
+        # Metrics of all web ACLs of an account lie side by side, and WAF keeps `All` and
+        # `Default_Action` for itself (WAF API reference, VisibilityConfig).
+        metric_name=f"{deployment.name}-{name}",
         # Samples show headers, and with them API keys, to whoever may open the console.
         sampled_requests_enabled=False,
     )
 
 
-def _flood(requests_per_5_min: int) -> waf.CfnWebACL.RuleProperty:
+def _flood(deployment: Deployment) -> waf.CfnWebACL.RuleProperty:
     return waf.CfnWebACL.RuleProperty(
         name="flood",
         priority=0,
@@ -82,15 +84,22 @@ def _flood(requests_per_5_min: int) -> waf.CfnWebACL.RuleProperty:
         ),
         statement=waf.CfnWebACL.StatementProperty(
             rate_based_statement=waf.CfnWebACL.RateBasedStatementProperty(
-                aggregate_key_type="IP", limit=requests_per_5_min, evaluation_window_sec=300
+                aggregate_key_type="IP",
+                limit=deployment.requests_per_5_min_per_address,
+                evaluation_window_sec=300,
             )
         ),
-        visibility_config=_visibility("flood"),
+        visibility_config=_visibility(deployment, "flood"),
     )
 
 
 def _managed(
-    priority: int, name: str, group: str, *, counted: tuple[str, ...] = ()
+    deployment: Deployment,
+    priority: int,
+    name: str,
+    group: str,
+    *,
+    counted: tuple[str, ...] = (),
 ) -> waf.CfnWebACL.RuleProperty:
     overrides: list[Any] = [
         waf.CfnWebACL.RuleActionOverrideProperty(
@@ -107,5 +116,5 @@ def _managed(
                 vendor_name="AWS", name=group, rule_action_overrides=overrides or None
             )
         ),
-        visibility_config=_visibility(name),
+        visibility_config=_visibility(deployment, name),
     )

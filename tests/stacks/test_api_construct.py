@@ -230,6 +230,15 @@ def test_the_firewall_keeps_no_samples(dev: Assembly) -> None:
         assert part["VisibilityConfig"]["SampledRequestsEnabled"] is False
 
 
+def test_the_firewalls_metrics_are_the_deployments_own(dev: Assembly) -> None:
+    """Deployments of one account must not add to each other's counts; WAF keeps some names."""
+    acl = dev.one("AWS::WAFv2::WebACL", stack=HERE).properties
+    metrics = [part["VisibilityConfig"]["MetricName"] for part in (acl, *acl["Rules"])]
+
+    assert all(metric.startswith("spillway-dev-") for metric in metrics)
+    assert len(set(metrics)) == len(metrics)
+
+
 def test_the_firewall_stands_before_the_stage(dev: Assembly) -> None:
     """A web ACL that guards nothing is a bill without a use."""
     association = dev.one("AWS::WAFv2::WebACLAssociation", stack=HERE).properties
