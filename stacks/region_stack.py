@@ -136,7 +136,9 @@ class RegionStack(Stack):
 
         SageMaker would make a log group that is kept for ever; and a log group knows a key by
         its id alone, which only this stack has. They go with their version, so that the same
-        version can come back.
+        version can come back. This stack is deployed before the model's, so a version that is
+        taken out prints to nowhere for its last minutes: what it printed goes with it anyway, and
+        its role may not make a group that would be in the way of its return.
         """
         for model_name, model in deployment.models.items():
             for version in model.versions if model.state != "off" else ():

@@ -83,7 +83,8 @@ MEANINGS = {
     "models.{name}.versions.{name}.artifact.revision": "The commit in the hub; required with it.",
     "models.{name}.versions.{name}.environment": "Variables of the container.",
     "models.{name}.versions.{name}.secrets": "ARNs of secrets by variable: the container gets "
-    "`NAME_SECRET_ARN` and may read that secret; it must fetch it itself.",
+    "`NAME_SECRET_ARN` and may read that secret; it must fetch it itself, which stock images of "
+    "AWS do not do.",
     "models.{name}.versions.{name}.instance_type": "What SageMaker starts, like `ml.g5.xlarge`.",
     "models.{name}.versions.{name}.volume_gb": "Disk; only for types without disks of their own.",
     "models.{name}.versions.{name}.startup_timeout_s": "Longest download of the weights, and "

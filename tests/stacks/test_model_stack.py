@@ -12,6 +12,7 @@ from tests.stacks.assemblies import Assembly, Synthesize, changed_dev, listed, s
 EMBEDDER = "Model-embedder-us-east-1"
 CHAT = "Model-chat-us-east-1"
 BUCKET = "spillway-dev-123456789012-us-east-1-payloads"
+SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hub-token-AbCdEf"
 NETWORK = {"us-east-1": {"subnets": ["subnet-1"], "security_groups": ["sg-1"]}}
 
 
@@ -25,6 +26,7 @@ def two_versions(document: dict[str, Any]) -> None:
         "volume_gb": 64,
         "inference_ami": "al2-ami-sagemaker-inference-gpu-3-1",
         "environment": {"WORKERS": "2"},
+        "secrets": {"HF_TOKEN": SECRET},
     }
     embedder.update(wanted="v2", network=NETWORK, instances_min=0)
     chat["state"] = "off"
@@ -99,7 +101,7 @@ def test_an_endpoint_is_found_by_its_version(dev: Assembly) -> None:
 
 
 def test_the_configuration_reaches_the_container(dev: Assembly) -> None:
-    """The image and weights of the region, the settings, and the address of each secret."""
+    """The image and weights of the region, and the settings."""
     embedder = dev.one("AWS::SageMaker::Model", stack="Model-embedder-us-west-2").properties
     chat = dev.one("AWS::SageMaker::Model", stack=CHAT).properties
 
@@ -108,13 +110,26 @@ def test_the_configuration_reaches_the_container(dev: Assembly) -> None:
         "ModelDataUrl": "s3://spillway-dev-models-us-west-2/embedder/v1/model.tar.gz",
     }
     assert chat["PrimaryContainer"]["Environment"] == {
-        "HF_MODEL_ID": "meta-llama/Llama-3.1-8B-Instruct",
-        "HF_REVISION": "0e9e39f249a16976918f6564b8830bc894c89659",
+        "HF_MODEL_ID": "Qwen/Qwen2.5-7B-Instruct",
+        "HF_REVISION": "a09a35458c702b33eeacc393d103063234e8bc28",
         "OPTION_MAX_ROLLING_BATCH_SIZE": "16",
-        "HF_TOKEN_SECRET_ARN": (
-            "arn:aws:secretsmanager:us-east-1:123456789012:secret:hub-token-AbCdEf"
-        ),
     }
+
+
+def test_a_container_gets_the_address_of_its_secret_and_may_read_it(releases: Assembly) -> None:
+    """A token in a template is a token that everybody can read."""
+    environments = [
+        model.properties["PrimaryContainer"].get("Environment")
+        for model in releases.resources("AWS::SageMaker::Model", stack=EMBEDDER)
+    ]
+    allowed = [
+        statement["Resource"]
+        for statement in statements(releases.one("AWS::IAM::Role", stack=EMBEDDER))
+        if "secretsmanager:GetSecretValue" in listed(statement["Action"])
+    ]
+
+    assert {"WORKERS": "2", "HF_TOKEN_SECRET_ARN": SECRET} in environments
+    assert allowed == [SECRET]
 
 
 def test_a_model_may_read_its_inputs_and_write_its_results(dev: Assembly) -> None:
@@ -136,8 +151,10 @@ def test_a_model_may_read_its_inputs_and_write_its_results(dev: Assembly) -> Non
     assert allowed["ecr:BatchGetImage"] == (
         "arn:aws:ecr:us-east-1:763104351884:repository/djl-inference"
     )
-    assert allowed["secretsmanager:GetSecretValue"].endswith(":secret:hub-token-AbCdEf")
+    assert "secretsmanager:GetSecretValue" not in allowed
     assert not [action for action in allowed if action.startswith("ec2:")]
+    # A group that it made would be kept for ever, and in the way of a version that comes back.
+    assert "logs:CreateLogGroup" not in allowed
 
 
 def test_sagemaker_may_write_under_our_key(prod: Assembly) -> None:
