@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 RECEIVE_MAX = 10
 """Messages in one ReceiveMessage or DeleteMessageBatch (SQS API reference)."""
+HIDDEN_S = 120
+"""Twice dispatch's time limit: what it took shows again only when it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +105,12 @@ class Queues:
     def receive(
         self, model: str, tier: str, *, at_most: int, wait_s: int = 0, dead: bool = False
     ) -> list[Ticket]:
-        """Take up to `at_most` messages (10 at the most) for two minutes."""
+        """Take up to `at_most` messages (10 at the most) for `HIDDEN_S`."""
         reply = self.client.receive_message(
             QueueUrl=self.dead_url(model, tier) if dead else self.url(model, tier),
             MaxNumberOfMessages=max(1, min(RECEIVE_MAX, at_most)),
             WaitTimeSeconds=wait_s,
-            VisibilityTimeout=120,
+            VisibilityTimeout=HIDDEN_S,
             MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
         )
         return [_ticket(message, tier) for message in reply.get("Messages", [])]
