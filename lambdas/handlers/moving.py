@@ -27,6 +27,9 @@ PAGES_MAX = 200
 CHUNK = 100
 """Jobs that are read at once; between chunks it is asked whether the order still holds."""
 TIME_LEFT_MS_MIN = 8_000
+MOVE_S_MAX = 20
+"""Later after its message was sent no job is moved: dispatch waits a minute for the move, and drops
+the message then. A write that gets no answer is tried for at most half of that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +109,16 @@ class Moving:
             # A few at a time: dispatch puts a message back that comes long before its move.
             for start in range(0, len(group), RECEIVE_MAX):
                 few = group[start : start + RECEIVE_MAX]
+                until_ms = now_ms() + 1000 * MOVE_S_MAX
                 sent = self.endings.queues.send_many(
                     model, tier, [(job.id, job.attempt + 1, job.tenant) for job in few]
                 )
-                taken += sum(self._move(job) for job in few if job.id in sent)
+                taken += sum(self._move(job, until_ms) for job in few if job.id in sent)
         return taken
 
-    def _move(self, job: Job) -> bool:
+    def _move(self, job: Job, until_ms: int) -> bool:
+        if now_ms() > until_ms:
+            return False
         try:
             return self.endings.ledger.apply(
                 job,

@@ -52,3 +52,10 @@ def test_no_attempt_follows_that_could_not_start_in_time(left_ms: int, tried: bo
     late = job(deadline_ms=NOW_MS + left_ms)
 
     assert (retry_delay_s(late, model(), now_ms=NOW_MS) is not None) == tried
+
+
+def test_moves_cost_no_attempts() -> None:
+    """It is not a job's fault that its region is lost, drained or busy."""
+    moved = job(attempt=5, moves=4)
+
+    assert retry_delay_s(moved, model(), now_ms=NOW_MS) == 5

@@ -355,14 +355,14 @@ class Region:
         """Write the snapshot that beat would; `seen` is of the embedder."""
         model: dict[str, Any] = {"capacity": 4, "in_use": 0, "instances": 1, "service_s": 1.0}
         model |= {"waiting": {}, "oldest_s": {}}
-        tenants = seen.pop("tenants", {})
+        tenants, lease = seen.pop("tenants", {}), seen.pop("lease", LEASE)
         document = {
             "at_ms": int(self.now_s * 1000),
             "models": {MODEL: model | seen},
             "tenants": tenants,
             "ready": ready,
             "reason": "" if ready else "the ledger cannot be written",
-            "lease": LEASE,
+            "lease": lease,
         }
         table = self.names.gate if region is None else self.names.directory
         self._write_snapshot(

@@ -8,7 +8,7 @@ import pytest
 
 from lambdas.domain import payloads
 from lambdas.domain.job import Status
-from tests.handlers.region import HERE, MODEL, NEXT, DiedError, Region, aws, error
+from tests.handlers.region import HERE, MODEL, NEXT, START_S, DiedError, Region, aws, error
 
 LARGE = secrets.token_hex(8_000)
 """Text that no compression makes small enough for the ledger."""
@@ -155,6 +155,27 @@ def test_dying_at_the_bell_loses_nothing(region: Region) -> None:
     with pytest.raises(DiedError):
         region.submit(key="k1")
     region.faults = {}
+
+    assert region.submit(key="k1").headers["Idempotent-Replayed"] == "true"
+
+
+@pytest.mark.parametrize(
+    "lease", [{}, {"epoch": 1, "state": "serving", "until_ms": 1000 * START_S}]
+)
+def test_a_region_without_a_lease_takes_no_job(region: Region, lease: dict[str, Any]) -> None:
+    """Its peers may be taking its jobs over: what it accepted now might be seen by nobody."""
+    region.see(lease=lease)
+    reply = region.submit()
+
+    assert (reply.status, reply.error["code"]) == (503, "region_unavailable")
+    assert int(reply.headers["Retry-After"]) > 0
+    assert {"SendMessage", "PutItem"}.isdisjoint(region.operations())
+
+
+def test_what_was_accepted_before_is_replayed_without_a_lease(region: Region) -> None:
+    """Its client must learn that it is accepted, wherever it asks."""
+    region.submit(key="k1")
+    region.see(lease={})
 
     assert region.submit(key="k1").headers["Idempotent-Replayed"] == "true"
 
