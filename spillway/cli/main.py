@@ -2,7 +2,7 @@
 
 import typer
 
-from spillway.cli import cost, demo, jobs, local, region, replay, tenants
+from spillway.cli import cost, demo, jobs, local, region, replay, simulate, tenants
 from spillway.cli.terminal import EXIT_CODES, Commands
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command()(jobs.capacity)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(region.app, name="region")
 app.command()(replay.replay)
+app.command()(simulate.simulate)
 app.command()(cost.cost)
 
 if __name__ == "__main__":

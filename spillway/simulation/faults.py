@@ -16,10 +16,12 @@ from config.schema import Deployment
 from spillway.leases import LeaseError, Leases
 from spillway.twin.calls import Call, Fault
 from spillway.twin.sagemaker import RefusedError
+from spillway.twin.sqs import TwinQueue
 from spillway.twin.twin import Twin
 
 Details = dict[str, Any]
 End = Callable[[], None]
+Change = Callable[[TwinQueue, Message], None]
 
 CALLS: Final[Mapping[str, tuple[tuple[str, str, str], ...]]] = {
     # What each function calls: service, operation and, where it matters, table.
@@ -97,7 +99,7 @@ class Target:
         self.twin = twin
         self.deployment = deployment
         self.chance = random.Random()  # noqa: S311 seeded for each run
-        self.changes: list[Callable[[str, Message], None]] = []
+        self.changes: list[Change] = []
         self.mixed_formats = 0.0
         self._invoke_async = twin.functions.invoke_async
 
@@ -179,8 +181,8 @@ def _call(chance: random.Random, regions: Sequence[str]) -> Details:
         "service": service,
         "operation": operation,
         "table": table,
-        "region": chance.choice(["", "", *regions]),
-        "skip": chance.choice((0, 0, 1, 2, chance.randint(0, 8))),
+        "region": chance.choice(list(regions)) if chance.random() < 0.2 else "",  # noqa: PLR2004
+        "skip": chance.choice((0, 0, 0, 1, 2, chance.randint(0, 6))),
         "times": None if often else chance.choice((1, 1, 2, 3, 6)),
         "probability": round(chance.uniform(0.05, 0.5), 2) if often else 1.0,
     }
@@ -304,7 +306,7 @@ def _assume(target: Target, details: Details) -> tuple[End, None]:
 # ---- messages
 
 
-def _changed(target: Target, change: Callable[[str, Message], None]) -> End:
+def _changed(target: Target, change: Change) -> End:
     target.changes.append(change)
     return lambda: target.changes.remove(change)
 
@@ -312,8 +314,8 @@ def _changed(target: Target, change: Callable[[str, Message], None]) -> End:
 def _delay(target: Target, details: Details) -> tuple[End, None]:
     """Some messages of jobs are seen late, and so in another order."""
 
-    def change(queue: str, message: Message) -> None:
-        if queue.endswith("-beats") or target.chance.random() >= details["share"]:
+    def change(_queue: TwinQueue, message: Message) -> None:
+        if target.chance.random() >= details["share"]:
             return
         late_s = target.chance.uniform(1, details["most_s"])
         sent_ms: Any = message.sent_timestamp
@@ -322,11 +324,27 @@ def _delay(target: Target, details: Details) -> tuple[End, None]:
     return _changed(target, change), None
 
 
+def _return(target: Target, details: Details) -> tuple[End, None]:
+    """Some messages come back some time after they were deleted, which SQS documents."""
+
+    def change(queue: TwinQueue, message: Message) -> None:
+        if target.chance.random() < details["share"]:
+            after_s = target.chance.uniform(1, details["most_s"])
+            target.twin.scheduler.after(after_s, back, queue, message)
+
+    def back(queue: TwinQueue, message: Message) -> None:
+        if all(each.id != message.id for each in queue._messages):  # noqa: SLF001
+            message.delayed_until = 0
+            queue.add_message(message)
+
+    return _changed(target, change), None
+
+
 def _formats(target: Target, details: Details) -> tuple[End, None]:
     """Messages, events and items of an earlier and a later release between those of this one."""
     target.mixed_formats = details["share"]
 
-    def change(_queue: str, message: Message) -> None:
+    def change(_queue: TwinQueue, message: Message) -> None:
         message.body = target.other_format(message.body)
 
     end = _changed(target, change)
@@ -415,7 +433,12 @@ def _drain(target: Target, details: Details) -> tuple[End, None]:
         leases.drain(region)
     except LeaseError:  # There is none, or it is the last region that serves.
         return _none, None
-    return lambda: target.twin.scheduler.spawn(leases.serve, region) and None, None
+
+    def end() -> None:
+        # It takes a call, and what ends faults must not wait.
+        target.twin.scheduler.spawn(leases.serve, region)
+
+    return end, None
 
 
 def _with(name: str, values: Callable[[random.Random], Any]) -> Callable[..., Details]:
@@ -452,6 +475,14 @@ KINDS: Final[Mapping[str, Kind]] = {
         },
         begin=_delay,
     ),
+    "returned_messages": Kind(
+        weight=4,
+        draw=lambda chance, _: {
+            "share": round(chance.uniform(0.2, 1.0), 2),
+            "most_s": chance.choice((5, 20, 60)),
+        },
+        begin=_return,
+    ),
     "lost_bells": _setting(3, "functions", "async_lost", _share(0.2, 1.0)),
     "repeated_bells": _setting(2, "functions", "async_duplicated", _share(0.2, 1.0)),
     "latency": Kind(
@@ -468,9 +499,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         1, "dynamodb", "contention", lambda _: "ConditionalCheckFailedException"
     ),
     "late_notices": _setting(2, "sagemaker", "_notice_s", _share(0.5, 30.0)),
-    "assumption": Kind(
-        weight=5, draw=lambda chance, _: chance.choice(ASSUMPTIONS), begin=_assume
-    ),
+    "assumption": Kind(weight=5, draw=lambda chance, _: chance.choice(ASSUMPTIONS), begin=_assume),
     "mixed_formats": Kind(
         weight=3,
         draw=lambda chance, _: {"share": round(chance.uniform(0.2, 1.0), 2)},
@@ -491,7 +520,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "region_killed": Kind(weight=3, draw=_region, begin=_kill),
     "region_isolated": Kind(
-        weight=3, draw=_with("side", lambda chance: chance.choice(("global", "clients"))),
+        weight=3,
+        draw=_with("side", lambda chance: chance.choice(("global", "clients"))),
         begin=_isolate,
     ),
     "region_slow": Kind(

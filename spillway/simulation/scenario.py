@@ -9,17 +9,24 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-CLIENTS_S: Final = 25.0
+CLIENTS_S: Final = 15.0
 """Seconds in which clients begin."""
-FAULTS_S: Final = 45.0
+FAULTS_S: Final = 25.0
 """Seconds after which no fault begins; every one ends before `FAULTS_END_S`."""
-FAULTS_END_S: Final = 110.0
-JOBS_MIN: Final = 4
-JOBS_MAX: Final = 12
+FAULTS_END_S: Final = 90.0
+JOBS_MIN: Final = 3
+JOBS_MAX: Final = 10
 BURST_JOBS: Final = 22
-FAULTS_MAX: Final = 6
+FAULTS_MIN: Final = 2
+FAULTS_MAX: Final = 9
+THIN_SHARE: Final = 0.6
+"""Share of the runs in which every other beat is lost from the start: still enough for a lease of
+20 s, and a third less to compute."""
 CALM_SHARE: Final = 0.08
 """Share of the runs without any fault: in those the bounds on waits are tight."""
+PATIENT_SHARE: Final = 0.05
+"""Share of the runs that go on to the end of their faults although every job is done: regions are
+lost and come back then, and nothing should happen."""
 BURST_SHARE: Final = 0.4
 """Share of the calm runs in which one region gets all jobs at once, of every tier."""
 TIERS: Final = ("interactive", "standard", "batch")
@@ -54,8 +61,9 @@ class Job:
         key: Whether the client sends an idempotency key.
         letters: Length of the input's text.
         deadline_s: As sent; None for the default.
-        behaviour: What the model does at each attempt: `answer`, `error`, `text` (which is not
-            JSON), `hang` or `break` off; the last one is for every further attempt.
+        behaviour: What the model does each time that it is asked: `answer`, `error`, `text`
+            (which is not JSON), `hang` or `break` off; the last one for every further time. So
+            an attempt that is handed over twice may fail and succeed.
         service_s: Seconds that an answer takes.
         answer_letters: Length of the answer's text.
         steps: What follows.
@@ -103,12 +111,16 @@ class Scenario:
     Attributes:
         seed: Of this, and of everything that is drawn during the run.
         calm: Whether nothing goes wrong.
+        thin: Whether every other beat is lost.
+        patient: Whether faults last as planned also when nothing is left to do.
         jobs: In the order of their numbers.
         troubles: In no order.
     """
 
     seed: int
     calm: bool
+    thin: bool = False
+    patient: bool = True
     jobs: tuple[Job, ...]
     troubles: tuple[Trouble, ...]
 
@@ -145,7 +157,7 @@ def draw(
     if not calm:
         names, weights = [kind for kind, _, _ in kinds], [weight for _, weight, _ in kinds]
         drawers = {kind: details for kind, _, details in kinds}
-        for kind in chance.choices(names, weights, k=chance.randint(1, FAULTS_MAX)):
+        for kind in chance.choices(names, weights, k=chance.randint(FAULTS_MIN, FAULTS_MAX)):
             at_s = chance.choice((0.0, chance.uniform(0, FAULTS_S)))
             length_s = chance.choice((chance.uniform(1, 10), chance.uniform(10, FAULTS_END_S)))
             troubles.append(
@@ -156,7 +168,14 @@ def draw(
                     details=drawers[kind](chance, regions),
                 )
             )
-    return Scenario(seed=seed, calm=calm, jobs=jobs, troubles=tuple(troubles))
+    return Scenario(
+        seed=seed,
+        calm=calm,
+        thin=not calm and chance.random() < THIN_SHARE,
+        patient=chance.random() < PATIENT_SHARE,
+        jobs=jobs,
+        troubles=tuple(troubles),
+    )
 
 
 def _job(chance: random.Random, number: int, regions: Sequence[str], *, calm: bool) -> Job:
