@@ -614,6 +614,8 @@ class _Quota(quota.RetryQuota):
 def _shared_session() -> boto3.Session:
     core = botocore.session.Session()
     core.set_credentials("AKIATWIN", "twin")
+    # The shell may name another twin's endpoint: `spillway local` tells people to.
+    core.set_config_variable("ignore_configured_endpoint_urls", True)  # noqa: FBT003 a setting
     # Our handler asks moto itself; with both, everything would happen twice.
     core.get_component("event_emitter").unregister("before-send", botocore_stubber)
     return boto3.Session(botocore_session=core)

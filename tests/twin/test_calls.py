@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -265,6 +268,29 @@ def test_streams_of_answers_stay_readable(world: World) -> None:
     client.put_object(Bucket="bucket", Key="k", Body=b"x" * 5000)
     assert client.get_object(Bucket="bucket", Key="k")["Body"].read() == b"x" * 5000
     assert world.hook.log[-1].response_bytes == 5000
+
+
+def test_a_shells_endpoint_is_for_other_programs() -> None:
+    """Whoever exported what `make local` prints could run no demo and no test any more."""
+    program = (
+        "from spillway.twin.calls import Hook\n"
+        "from spillway.twin.clock import Scheduler\n"
+        "hook = Hook(Scheduler(virtual=True))\n"
+        "for service in ('dynamodb', 's3'):\n"
+        "    client = hook.session(region='us-east-1').client(service)\n"
+        "    print(client.meta.endpoint_url)\n"
+    )
+    set_here = {f"AWS_ENDPOINT_URL{which}": "http://127.0.0.1:1" for which in ("", "_S3")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **set_here},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "127.0.0.1" not in done.stdout
+    assert "dynamodb.us-east-1.amazonaws.com" in done.stdout
 
 
 def test_calls_are_made_in_the_stacks_account() -> None:
