@@ -32,17 +32,21 @@ setup: ## install everything pinned in requirements/ and package-lock.json (once
 	exit 1
 
 demo: synth ## three regions on this machine: real embeddings, then a replayed trace
-	@$(BIN)/spillway demo $(ARGS)
+	@$(BIN)/spillway demo --config $(CONFIG) $(ARGS)
 
 test: setup ## every test
 	@$(PY) -m pytest $(ARGS)
 
 local: synth ## the twin as a local service, until interrupted
-	@$(BIN)/spillway local $(ARGS)
+	@$(BIN)/spillway local --config $(CONFIG) $(ARGS)
+
+# What needs an assembly first keeps its ARGS to itself.
+SYNTH_ARGS = $(ARGS)
+demo local bench: SYNTH_ARGS :=
 
 # Without credentials: nothing at synth looks at AWS, so nothing may wait for an answer from it.
 synth: setup ## write the cloud assembly of CONFIG to cdk.out
-	@AWS_EC2_METADATA_DISABLED=true $(CDK) synth --quiet --output cdk.out -c config=$(CONFIG) $(ARGS)
+	@AWS_EC2_METADATA_DISABLED=true $(CDK) synth --quiet --output cdk.out -c config=$(CONFIG) $(SYNTH_ARGS)
 
 deploy: setup ## cdk deploy --all of CONFIG, with the AWS credentials of your shell
 	@$(CDK) deploy --all -c config=$(CONFIG) $(ARGS)
