@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from stacks.node import node_binary
@@ -10,7 +11,7 @@ node_binary()  # jsii starts the Node of the Python wheel: before the first impo
 
 import aws_cdk as cdk  # noqa: E402
 
-from config.schema import Deployment, load  # noqa: E402
+from config.schema import ConfigError, Deployment, load  # noqa: E402
 from stacks.asset import built_layer, staged_code  # noqa: E402
 from stacks.data_stack import DataStack  # noqa: E402
 from stacks.model_stack import ModelStack  # noqa: E402
@@ -64,4 +65,7 @@ def create(*, outdir: Path | str, context: dict[str, object] | None = None) -> c
 
 if __name__ == "__main__":
     # The command line says where the assembly goes; without it, where the command line would.
-    create(outdir=os.environ.get("CDK_OUTDIR", ROOT / "cdk.out")).synth()  # noqa: TID251
+    try:
+        create(outdir=os.environ.get("CDK_OUTDIR", ROOT / "cdk.out")).synth()  # noqa: TID251
+    except ConfigError as error:
+        sys.exit(str(error))

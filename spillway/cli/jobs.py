@@ -1,6 +1,7 @@
 """What applications do: submit, read and cancel jobs, look at models and capacity."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ TERMINAL = frozenset({"completed", "failed", "refused", "cancelled", "expired"})
 WAIT_S_MAX = 25
 """The longest single wait that any deployment may allow; longer ones are asked for again."""
 PAUSE_S = 1.0
+JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 Url = Annotated[
     str,
@@ -48,6 +50,17 @@ class Network:
 
 def _network(context: typer.Context) -> Network:
     return context.obj if isinstance(context.obj, Network) else Network()
+
+
+def _job_id(text: str) -> str:
+    """A job's id, which becomes part of an address: nothing else may.
+
+    Raises:
+        CommandError: It cannot be one.
+    """
+    if not JOB_ID.fullmatch(text):
+        raise usage("a job's id is made of letters, digits, _ and -, like job_…")
+    return text
 
 
 def _client(network: Network, url: str, key: str) -> RegionalApi:
@@ -111,7 +124,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show a job: where it stands, its place in the queue, its result."""
-    network = _network(context)
+    job_id, network = _job_id(job_id), _network(context)
     until_s = network.now() + wait
     with _client(network, url, key) as client:
         job = client.job(job_id, wait_s=min(wait, WAIT_S_MAX) or None)
@@ -128,6 +141,7 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """Cancel a job that has not ended."""
+    job_id = _job_id(job_id)
     with _client(_network(context), url, key) as client:
         job = client.cancel(job_id)
     _show(job, as_json=as_json)

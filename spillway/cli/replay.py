@@ -13,7 +13,15 @@ from rich.console import Console
 from config.schema import Deployment, load
 from spillway.assembly import synthesize
 from spillway.cli.replaying import sentence, shown, summary
-from spillway.cli.terminal import Code, Json, answer, held_signals, progress_console, usage
+from spillway.cli.terminal import (
+    Code,
+    Json,
+    answer,
+    exit_code_of,
+    held_signals,
+    progress_console,
+    usage,
+)
 from spillway.client import RegionalApi
 from spillway.replay.plan import REGIONS_DEFAULT, TIERS_DEFAULT, Assignment, Request
 from spillway.replay.report import Progress, Report
@@ -66,7 +74,10 @@ def replay(  # noqa: PLR0913 a command's options
     seed: Annotated[int, typer.Option(help="Of the draws, and of the twin.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Replay a trace. Exits with 1 if an accepted job was lost.
+    """Replay a trace. Exits with 1 if an accepted job was lost, or if none was accepted.
+
+    If none was accepted because nobody answered, the key is wrong, or there was no room, the exit
+    code is the one of that: 3, 4 or 5.
 
     Lost is a job that was accepted (202) and is in no terminal state at the end, or is gone, or
     has a result that is not its own. Waits run from acceptance to the start of the last attempt.
@@ -91,10 +102,17 @@ def replay(  # noqa: PLR0913 a command's options
     def render(console: Console) -> None:
         console.print(summary(report))
         console.print(sentence(report), highlight=False)
+        if not report.accepted:
+            codes = ", ".join(f"{code} {count}" for code, count in report.turned_away.items())
+            console.print(f"no job was accepted: {codes}", highlight=False, soft_wrap=True)
 
     answer(report.document(), as_json=as_json, render=render)
     if report.lost:
         raise typer.Exit(Code.FAILED)
+    if not report.accepted:
+        # All alike as a rule; if not, what most of them got.
+        most = max(report.turned_away, key=lambda code: report.turned_away[code], default="")
+        raise typer.Exit(exit_code_of(most))
 
 
 def _runner(

@@ -51,6 +51,18 @@ EXIT_CODES = "\n\n".join(
     ["Exit codes:", *(f"{code:d}  {meaning}" for code, meaning in MEANINGS.items())]
 )
 
+UNREACHABLE_CODES = frozenset(
+    {
+        "internal_error",
+        "not_json",
+        "region_unavailable",
+        "temporarily_unavailable",
+        "timeout",
+        "unreachable",
+    }
+)
+"""Error codes of no answer, or of one that begins with 5."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.")]
 """The option that every command has."""
 
@@ -151,6 +163,17 @@ def _explain_service(error: ServiceError) -> CommandError:
         "retry_after_s": error.retry_after_s,
     }
     return CommandError(message, exit_code=exit_code, code=error.code, details=details)
+
+
+def exit_code_of(code: str) -> Code:
+    """What the exit status says about the error code of an answer, or of no answer."""
+    if code in {"invalid_api_key", "not_allowed"}:
+        return Code.NOT_ALLOWED
+    if code in {"rate_limit", "in_flight_limit", "deadline_unreachable"}:
+        return Code.TRY_LATER
+    if code in UNREACHABLE_CODES:
+        return Code.UNREACHABLE
+    return Code.FAILED
 
 
 class Commands(TyperGroup):

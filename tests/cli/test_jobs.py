@@ -223,6 +223,18 @@ def test_cancel_and_status_name_the_job() -> None:
     ]
 
 
+@pytest.mark.parametrize("command", ["status", "cancel"])
+@pytest.mark.parametrize("word", ["", "../models", "job_a?wait=1", "job a"])
+def test_what_cannot_be_a_jobs_id_is_never_part_of_an_address(command: str, word: str) -> None:
+    """`status ../models` asked for something else, and fell over its answer."""
+    service = Service()
+    result = run(service, command, word)
+
+    assert result.exit_code == 2
+    assert "job's id" in result.stderr
+    assert not service.asked
+
+
 def test_models_and_capacity_are_tables_for_people_and_json_for_programs() -> None:
     """Whoever plans a batch run looks at the waits first."""
     models = {

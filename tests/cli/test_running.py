@@ -139,6 +139,24 @@ def test_a_trace_is_replayed_in_real_time(service: dict[str, Any]) -> None:
     assert (report["accepted"], report["completed"], report["lost"]) == (5, 5, 0)
 
 
+@pytest.mark.parametrize(
+    ("url", "key", "exit_code", "code"),
+    [(None, "sk-spillway-wrong", 4, "invalid_api_key"), ("http://127.0.0.1:9", "x", 3, "")],
+)
+def test_a_replay_that_nobody_accepts_fails(
+    service: dict[str, Any], url: str | None, key: str, exit_code: int, code: str
+) -> None:
+    """A load test that loaded nothing must not look like a passed one."""
+    words = ["replay", str(traces.SLICE), "--limit", "2", "--speed", "100", "--config", CONFIG]
+    words += ["--url", url or next(iter(service["urls"].values())), "--key", key]
+    as_json = CliRunner().invoke(app, [*words, "--json"])
+    told = CliRunner().invoke(app, words)
+
+    assert as_json.exit_code == told.exit_code == exit_code
+    assert json.loads(as_json.stdout)["accepted"] == 0
+    assert f"no job was accepted: {code}" in told.stdout
+
+
 def test_a_trace_is_replayed_on_the_virtual_clock() -> None:
     """Half an hour of traffic in the time of a coffee."""
     words = ["replay", str(traces.SLICE), "--virtual", "--limit", "8", "--config", CONFIG]
