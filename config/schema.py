@@ -1,5 +1,6 @@
 """The configuration's schema: closed, range-checked, and read before any construct exists."""
 
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from lambdas.domain import policy as policies
@@ -28,6 +30,8 @@ LOCAL_STORAGE = frozenset(
 )
 """Instance families with disks of their own, to which SageMaker attaches no volume."""
 
+TENANT_RATE_PER_S_MIN = 0.1
+"""Submissions are counted in windows of 10 s, and no window can let less than one through."""
 
 _WORDS: dict[str, str] = {}
 
@@ -288,7 +292,7 @@ class Limits(Strict):
     deadline_s_max: Annotated[int, Field(ge=60, le=518_400)] = 518_400
     retention_s: Annotated[int, Field(ge=3600, le=31_536_000)] = 604_800
     wait_s_max: Annotated[int, Field(ge=1, le=25, description="API Gateway ends at 29 s.")] = 25
-    tenant_rate_per_s: Annotated[float, Field(gt=0, le=10_000)] = 50
+    tenant_rate_per_s: Annotated[float, Field(ge=TENANT_RATE_PER_S_MIN, le=10_000)] = 50
     tenant_in_flight_max: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
 
     @model_validator(mode="after")
@@ -487,6 +491,10 @@ class _Loader(yaml.SafeLoader):
         """Build a mapping with every key once."""
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a field's name is a word, not a list or mapping", key.start_mark
+                )
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key.value} stands twice", key.start_mark
@@ -512,15 +520,40 @@ def load(path: Path | str) -> Deployment:
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: must be a mapping of fields, like config/dev.yaml")
     try:
-        return Deployment.model_validate(document)
+        # By way of JSON, where strict means: a list for a tuple, a whole number for a fraction,
+        # and nothing else for anything. YAML's dates become texts, which no field takes.
+        return Deployment.model_validate_json(json.dumps(document, default=str), strict=True)
     except ValidationError as error:
         raise ConfigError(
             "\n".join(_explain(path, found) for found in error.errors(include_url=False))
         ) from None
 
 
-def _fields(where: tuple[int | str, ...]) -> Iterable[str]:
-    """The names of the fields at a place in the configuration."""
+_KINDS = {
+    "bool_type": "must be true or false",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "string_type": "must be a text in quotes",
+}
+
+
+def _bounds(info: FieldInfo) -> str:
+    """What else a field says about what it takes."""
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    limits = [
+        f"{word} {getattr(each, name)}"
+        for each in info.metadata
+        for name, word in words.items()
+        if hasattr(each, name)
+    ]
+    said = [" and ".join(limits)] if limits else []
+    said += [info.description] if info.description else []
+    return "".join(f", {each}" for each in said)
+
+
+def _fields(where: tuple[int | str, ...]) -> dict[str, FieldInfo]:
+    """The fields at a place in the configuration."""
     kind: Any = Deployment
     for part in where:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -529,7 +562,7 @@ def _fields(where: tuple[int | str, ...]) -> Iterable[str]:
             kind = get_args(kind)[-1]
         while get_args(kind) and get_origin(kind) in {Annotated, UnionType}:
             kind = get_args(kind)[0]  # Of an optional section, what it is when it is there.
-    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
 
 
 def _explain(path: Path, found: ErrorDetails) -> str:
@@ -550,6 +583,10 @@ def _explain(path: Path, found: ErrorDetails) -> str:
             allowed = "this field is required"
         case "string_pattern_mismatch":
             allowed = f"must be {_WORDS[context['pattern']]}"
+        case kind if kind in _KINDS:
+            allowed = _KINDS[kind]
+            if info := _fields(found["loc"][:-1]).get(str(found["loc"][-1])):
+                allowed += _bounds(info)
     # Mappings are long, and what somebody wrote in place of a secret's address is a secret.
     secret = {"environment", "secrets"} & set(where)
     shown = "" if given is None or isinstance(given, dict) or secret else f"; given {given!r}"

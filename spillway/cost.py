@@ -79,8 +79,25 @@ class Prices:
 
     @classmethod
     def load(cls, path: Path = PRICES) -> Self:
-        """Read a price table."""
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        """Read a price table.
+
+        Raises:
+            CostError: It is missing, or is not of the format.
+        """
+        try:
+            return cls._of(path, yaml.safe_load(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise CostError(f"{path}: cannot be read: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise CostError(f"{path}: is not YAML: {error}") from error
+        except (AttributeError, KeyError, TypeError, ZeroDivisionError) as error:
+            lacking = f"; it lacks {error}" if isinstance(error, KeyError) else ""
+            raise CostError(
+                f"{path}: is no price table like spillway/prices.yaml{lacking}"
+            ) from error
+
+    @classmethod
+    def _of(cls, path: Path, table: Any) -> Self:
         return cls(
             path=path,
             dated=str(table["dated"]),
@@ -164,15 +181,21 @@ class Inventory:
         return inventory
 
     @classmethod
-    def read(cls, assembly: Path) -> Self:
+    def read(cls, assembly: Path, deployment: str | None = None) -> Self:
         """Count the resources of a cloud assembly.
 
+        Args:
+            assembly: Its folder.
+            deployment: The name of the deployment that it must be of; any without it.
+
         Raises:
-            CostError: There is none.
+            CostError: There is none, or it is of another deployment.
         """
         paths = sorted(assembly.glob("*.template.json"))
         if not paths:
             raise CostError(f"{assembly} holds no templates; `make synth` writes them")
+        if deployment is not None:
+            _refuse_other(assembly, deployment)
         return cls.of(json.loads(path.read_text(encoding="utf-8")) for path in paths)
 
     def _add(self, kind: str, properties: Mapping[str, Any]) -> None:
@@ -180,6 +203,24 @@ class Inventory:
             self.pollers += 1
         for meter, amount in _standing(kind, properties):
             self.amounts[meter] = self.amounts.get(meter, 0) + amount
+
+
+def _refuse_other(assembly: Path, deployment: str) -> None:
+    """Refuse an assembly with a stack of another deployment, which its manifest names.
+
+    Raises:
+        CostError: It has one.
+    """
+    manifest = assembly / "manifest.json"
+    if not manifest.exists():
+        return
+    for artifact in json.loads(manifest.read_text(encoding="utf-8")).get("artifacts", {}).values():
+        stack = artifact.get("properties", {}).get("stackName", f"{deployment}-")
+        if not stack.startswith(f"{deployment}-"):
+            raise CostError(
+                f"{assembly} holds {stack}, which is of another deployment than {deployment}; "
+                "give the --config that it was made of"
+            )
 
 
 def _standing(kind: str, properties: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -1,5 +1,6 @@
 """What a deployment costs, before anybody deploys it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,30 @@ def test_a_folder_without_templates_is_an_error() -> None:
     """A wrong --assembly must not price an empty deployment."""
     with pytest.raises(CostError, match="holds no templates"):
         Inventory.read(ROOT / "docs")
+
+
+def test_an_assembly_of_another_deployment_is_refused(tmp_path: Path) -> None:
+    """Production's fleets with the trial's templates are a price of nothing."""
+    (tmp_path / "Data.template.json").write_text("{}")
+    stack = {"properties": {"stackName": "spillway-dev-Data"}}
+    (tmp_path / "manifest.json").write_text(json.dumps({"artifacts": {"Data": stack}}))
+
+    Inventory.read(tmp_path, "spillway-dev")
+    with pytest.raises(CostError, match="another deployment than spillway-prod"):
+        Inventory.read(tmp_path, "spillway-prod")
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "- 1", "dated: 2026-01-01", "meters: [", "dated: {a: 1"]
+)
+def test_a_price_table_that_is_none_is_named(tmp_path: Path, text: str | None) -> None:
+    """A wrong file is told in a sentence, not by a stack trace."""
+    path = tmp_path / "prices.yaml"
+    if text is not None:
+        path.write_text(text)
+
+    with pytest.raises(CostError, match=r"prices\.yaml"):
+        Prices.load(path)
 
 
 def test_the_shipped_tables_price_the_shipped_configurations() -> None:

@@ -14,13 +14,15 @@ from lambdas.domain.policy import Model, Policy
 from lambdas.domain.webhooks import parse_address
 
 BODY_BYTES_MAX = 4_000_000
-"""A Lambda event holds 6 MB after JSON escaping; larger inputs are uploaded."""
+"""A Lambda event holds 6 MB after JSON escaping."""
 DEPTH_MAX = 64
 """Nesting of an input: deeper documents exhaust parsers, the model's among them."""
+WAIT_DIGITS_MAX = 9
 METADATA_NAME_LENGTH_MAX = 64
 METADATA_VALUE_LENGTH_MAX = 512
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([^,;\"\s]*)", re.IGNORECASE)
+_DEADLINE = "whole seconds from now by which the job must have started"
 
 
 class JobRequest(BaseModel):
@@ -33,9 +35,7 @@ class JobRequest(BaseModel):
     tier: Literal["interactive", "standard", "batch"] = Field(
         "standard", description="interactive, standard or batch"
     )
-    deadline_s: int | None = Field(
-        None, ge=1, description="whole seconds from now by which the job must have started"
-    )
+    deadline_s: int | None = Field(None, ge=1, description=_DEADLINE)
     metadata: dict[str, str] | None = Field(
         None,
         max_length=16,
@@ -75,7 +75,7 @@ def read_submission(body: bytes, policy: Policy, caller: Caller) -> Submission:
     try:
         request = JobRequest.model_validate(_document(body))
     except ValidationError as error:
-        raise _refusal(error) from None
+        raise _refusal(error, policy) from None
     model = _model(request, policy, caller)
     _bounds(request, policy)
     input_bytes = _compact(request.input)
@@ -135,7 +135,7 @@ def _bounds(request: JobRequest, policy: Policy) -> None:
         except ValueError as error:
             raise invalid(str(error), param="webhook") from None
     if request.deadline_s is not None and request.deadline_s > policy.deadline_s_max:
-        raise invalid(f"deadline_s is 1 to {policy.deadline_s_max}.", param="deadline_s")
+        raise _deadline(policy)
     for name, value in (request.metadata or {}).items():
         if len(name) > METADATA_NAME_LENGTH_MAX or len(value) > METADATA_VALUE_LENGTH_MAX:
             raise _not_allowed("metadata")
@@ -161,7 +161,7 @@ def read_wait_s(prefer: str | None, wait: str | None, wait_s_max: int) -> int:
     Args:
         prefer: The `Prefer` header (RFC 7240), of which only `wait` is read.
         wait: The `wait` query parameter, which goes first.
-        wait_s_max: Longer wishes are cut to this.
+        wait_s_max: Longer wishes are cut to this, however they are made.
 
     Raises:
         ApiError: It is not a whole number of seconds.
@@ -170,23 +170,47 @@ def read_wait_s(prefer: str | None, wait: str | None, wait_s_max: int) -> int:
     if wait is None and found is None:
         return 0
     text, param = (wait, "wait") if wait is not None else (found[1] if found else "", "Prefer")
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise invalid(f"The wait is a whole number of seconds, 0 to {wait_s_max}.", param=param)
-    return min(int(text), wait_s_max)
+    if not re.fullmatch(r"[0-9]+", text):
+        raise invalid(
+            f"The wait is a whole number of seconds; more than {wait_s_max} are {wait_s_max}.",
+            param=param,
+        )
+    # Python refuses to read thousands of digits.
+    digits = text.lstrip("0") or "0"
+    return wait_s_max if len(digits) > WAIT_DIGITS_MAX else min(int(digits), wait_s_max)
 
 
 def _document(body: bytes) -> dict[str, Any]:
     if len(body) > BODY_BYTES_MAX:
-        raise too_large(f"The body is larger than {BODY_BYTES_MAX} bytes; upload larger inputs.")
+        raise too_large(f"The body is larger than {BODY_BYTES_MAX} bytes.")
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        # As text: of bytes, Python would guess the encoding.
+        document = json.loads(
+            body.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=_once
+        )
+    except _TwiceError:
+        raise invalid(
+            "A name stands twice in one object of the body.", param=None, code="invalid_json"
+        ) from None
     except (ValueError, RecursionError):
         raise invalid("The body is not JSON (RFC 8259).", param=None, code="invalid_json") from None
     if not isinstance(document, dict):
         raise invalid("The body must be a JSON object.", param=None, code="invalid_json")
-    if _deeper_than(document, DEPTH_MAX):
-        raise invalid(f"The body is nested deeper than {DEPTH_MAX} levels.", param="input")
+    # The body itself is a level around the input's.
+    if _deeper_than(document, DEPTH_MAX + 1):
+        raise invalid(f"input is nested deeper than {DEPTH_MAX} levels.", param="input")
     return document
+
+
+class _TwiceError(ValueError):
+    """An object with a name that stands twice, of which parsers keep one or the other."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _TwiceError
+    return found
 
 
 def _refuse_constant(name: str) -> None:
@@ -233,7 +257,14 @@ def _not_allowed(field: str) -> ApiError:
     return invalid(f"{field} is {JobRequest.model_fields[field].description}.", param=field)
 
 
-def _refusal(error: ValidationError) -> ApiError:
+def _deadline(policy: Policy) -> ApiError:
+    return invalid(
+        f"deadline_s is 1 to {policy.deadline_s_max}: {_DEADLINE}.",
+        param="deadline_s",
+    )
+
+
+def _refusal(error: ValidationError, policy: Policy) -> ApiError:
     problem = error.errors(include_url=False, include_input=False)[0]
     if not problem["loc"] or problem["type"] == "extra_forbidden":
         fields = ", ".join(JobRequest.model_fields)
@@ -246,4 +277,4 @@ def _refusal(error: ValidationError) -> ApiError:
     if problem["type"] == "missing":
         description = JobRequest.model_fields[field].description
         return invalid(f"{field} is required: {description}.", param=field, code="missing_field")
-    return _not_allowed(field)
+    return _deadline(policy) if field == "deadline_s" else _not_allowed(field)

@@ -1,5 +1,6 @@
 """How operators' commands reach AWS, and what its refusals mean."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -9,10 +10,20 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from spillway.cli.terminal import Code, CommandError
 
+
+def _endpoint(url: str | None) -> str | None:
+    """Refuse what is no address before botocore does, which names no option."""
+    if url and not re.match(r"https?://[^/\s]", url):
+        raise typer.BadParameter("an endpoint begins with http:// or https:// and a host's name")
+    return url
+
+
 EndpointUrl = Annotated[
     str | None,
     typer.Option(
-        envvar="AWS_ENDPOINT_URL", help="Where AWS is: the twin's endpoint, or AWS without it."
+        envvar="AWS_ENDPOINT_URL",
+        help="Where AWS is: the twin's endpoint, or AWS without it.",
+        callback=_endpoint,
     ),
 ]
 DENIED = frozenset(

@@ -26,7 +26,7 @@ def cost(
     """Hourly cost, idle and at most, and per million jobs by service."""
     deployment = load(config)
     table_of_prices = Prices.load(prices) if prices else Prices.load()
-    inventory = Inventory.read(assembly or synthesize(config))
+    inventory = Inventory.read(assembly or synthesize(config), deployment.name)
     document = Cost(deployment, inventory, table_of_prices, Counts.load()).document()
     answer(document, as_json=as_json, render=lambda console: _render(document, console))
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from config.schema import TIERS, Deployment, load
+from config.schema import TENANT_RATE_PER_S_MIN, TIERS, Deployment, load
 from lambdas.domain.keys import key_hash, key_id
 from spillway.cli.aws import EndpointUrl, aws_errors
 from spillway.cli.terminal import CommandError, Json, answer, table, usage
@@ -45,7 +45,8 @@ def add(  # noqa: PLR0913 a command's options
         list[str] | None, typer.Option(help="Allowed tier; repeat. All without it.")
     ] = None,
     rate_per_s: Annotated[
-        float | None, typer.Option(min=0.01, help="Submissions a second.")
+        float | None,
+        typer.Option(min=TENANT_RATE_PER_S_MIN, help="Submissions a second, as a mean over 10 s."),
     ] = None,
     in_flight_max: Annotated[int | None, typer.Option(min=1, help="Unfinished jobs.")] = None,
     webhooks: Annotated[
@@ -217,7 +218,9 @@ def revoke(
 def _find_key(directory: Directory, sought: str) -> dict[str, Any]:
     """The one key with that id, which may be given in full or as its shown beginning."""
     if len(sought) < KEY_ID_LENGTH:
-        raise usage(f"a key's id has {KEY_ID_LENGTH} digits; `spillway tenant list` shows them")
+        raise usage(
+            f"a key's id has {KEY_ID_LENGTH} hexadecimal digits; `spillway tenant list` shows them"
+        )
     found = [key for key in directory.list_keys() if key["id"].startswith(sought)]
     if len(found) != 1:
         raise CommandError(

@@ -79,7 +79,10 @@ def _row(path: Path, line: int, fields: list[str]) -> Row:
 
 
 def _seconds(field: str) -> float:
-    seconds = float(field)
+    try:
+        seconds = float(field)
+    except ValueError:
+        raise ValueError(f"arrival_s {field!r} is not a number of seconds") from None
     # Also refuses "nan", which is neither more nor less than anything.
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"arrival_s {field} is negative or no number")
@@ -89,7 +92,10 @@ def _seconds(field: str) -> float:
 def _count(field: str) -> int | None:
     if not field:
         return None
-    count = int(field)
+    try:
+        count = int(field)
+    except ValueError:
+        raise ValueError(f"{field!r} is not a whole number of tokens") from None
     if not 0 <= count <= TOKENS_MAX:
         raise ValueError(f"{field} tokens are not between 0 and {TOKENS_MAX}")
     return count

@@ -88,11 +88,59 @@ def test_everything_else_changes_a_request(changes: dict[str, Any]) -> None:
     assert digest(**changes) != digest()
 
 
-def test_a_field_that_is_twice_in_a_body_is_read_as_json_says() -> None:
-    """The last one wins, for us as for the API's validator."""
-    body = b'{"model": "chat", "input": 1, "model": "embedder"}'
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "chat", "input": 1, "model": "embedder"}',
+        b'{"model": "chat", "input": [{"a": 1, "a": 2}]}',
+    ],
+)
+def test_a_field_that_stands_twice_is_refused(body: bytes) -> None:
+    """One of the two would be dropped, and who sent them never learns which."""
+    error = refusal(read_submission, body, POLICY, ANYBODY)
 
-    assert read_submission(body, POLICY, ANYBODY).request.model == "embedder"
+    assert error is not None
+    assert (error.status, error.code) == (400, "invalid_json")
+    assert "twice" in error.body()["error"]["message"]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-32"])
+def test_a_body_that_is_not_utf_8_is_refused(encoding: str) -> None:
+    """Guessing an encoding is how an input changes on its way."""
+    body = '{"model": "chat", "input": "é"}'.encode(encoding)
+    error = refusal(read_submission, body, POLICY, ANYBODY)
+
+    assert error is not None
+    assert (error.status, error.code) == (400, "invalid_json")
+
+
+@pytest.mark.parametrize("seconds", ["-5", "0", "1e300", "1.5", "99999999999"])
+def test_a_deadline_out_of_range_is_told_the_range(seconds: str) -> None:
+    """Who reads "whole seconds" after sending whole seconds tries the next wrong number."""
+    body = f'{{"model": "chat", "input": 1, "deadline_s": {seconds}}}'.encode()
+    error = refusal(read_submission, body, POLICY, ANYBODY)
+
+    assert error is not None
+    assert error.param == "deadline_s"
+    assert f"1 to {POLICY.deadline_s_max}" in error.body()["error"]["message"]
+
+
+def test_an_input_may_be_as_deep_as_the_documentation_says() -> None:
+    """64 levels are 64, and not 63 because the body is one itself."""
+
+    def deep(levels: int) -> bytes:
+        return b'{"model": "chat", "input": ' + b"[" * levels + b"]" * levels + b"}"
+
+    assert refusal(read_submission, deep(64), POLICY, ANYBODY) is None
+    error = refusal(read_submission, deep(65), POLICY, ANYBODY)
+    assert error is not None
+    assert error.param == "input"
+
+
+@pytest.mark.parametrize("text", ["26", "999999999999", "9" * 5000, "0" * 5000 + "26"])
+def test_a_long_wait_is_cut_however_it_is_asked_for(text: str) -> None:
+    """A client that asks for too much is no client that asks for nonsense."""
+    assert read_wait_s(None, text, 25) == read_wait_s(f"wait={text}", None, 25) == 25
 
 
 def test_what_the_key_may_not_use_is_refused_before_its_state_is_told() -> None:

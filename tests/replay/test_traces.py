@@ -52,11 +52,11 @@ def test_a_trace_is_never_held_as_a_whole(tmp_path: Path) -> None:
     ("line", "problem"),
     [
         ("1.0,1,1,m", "line 3: needs 5 fields, has 4"),
-        ("soon,1,1,m,", "line 3: could not convert"),
+        ("soon,1,1,m,", "line 3: arrival_s 'soon' is not a number"),
         ("nan,1,1,m,", "line 3: arrival_s nan"),
         ("-1,1,1,m,", "line 3: arrival_s -1"),
         ("0.1,1,1,m,", "line 3: arrival_s must ascend"),
-        ("1.0,many,1,m,", "line 3: invalid literal"),
+        ("1.0,many,1,m,", "line 3: 'many' is not a whole number"),
         ("1.0,-5,1,m,", "line 3: -5 tokens"),
         ("1.0,99999999999,1,m,", "line 3: 99999999999 tokens"),
     ],
