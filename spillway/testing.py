@@ -14,7 +14,9 @@ Another team's test asks for the fixture and talks HTTP to what production would
 Time is virtual: it passes in `run_until_idle` and `run_for`, and while a request is answered.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +25,7 @@ import httpx
 import pytest
 
 from config.schema import Deployment, load
+from lambdas.domain.names import FUNCTIONS
 from spillway import local
 from spillway.assembly import ROOT
 from spillway.directory import add_tenant
@@ -36,6 +39,31 @@ TENANT: Final = "test"
 IDLE_LIMIT_S: Final = 3600.0
 """Virtual seconds after which work that does not end is a failure of the test."""
 LOOK_EVERY_S: Final = 1.0
+ACTIONS: Final = (
+    "die_before",
+    "die_after",
+    "timeout_before",
+    "timeout_after",
+    "unreachable",
+    "throttle",
+    "empty",
+    "slow",
+)
+AWS_ERROR: Final = re.compile(r"[A-Z][A-Za-z0-9.]*")
+SERVICES: Final = (
+    "cloudwatch",
+    "dynamodb",
+    "events",
+    "lambda",
+    "s3",
+    "sagemaker",
+    "sagemaker-runtime",
+    "secretsmanager",
+    "sns",
+    "sqs",
+    "sts",
+)
+"""What the functions have clients of (`tools/layer.py`)."""
 REPLICATED_S: Final = 5.0
 """The directory reaches other regions within about a second; well over that."""
 
@@ -48,6 +76,7 @@ class Model:
             known = ", ".join(deployment.models)
             raise KeyError(f"there is no model {name!r}; there is {known}")
         self._twin = twin
+        self._name = name
         self._model = deployment.models[name]
         self._endpoints = {
             version: deployment.names.endpoint(name, version) for version in self._model.versions
@@ -67,7 +96,19 @@ class Model:
             service_s: Virtual seconds that one answer takes.
             version: Only this version; all without it.
         """
-        self._serve(partial(Python, answers=answer, service_s=service_s), version)
+
+        def checked(request: Any) -> Any:
+            given = answer(request)
+            if not isinstance(given, bytes):
+                try:
+                    json.dumps(given)
+                except (TypeError, ValueError) as error:
+                    raise TypeError(
+                        f"the stub of model {self._name} returned what JSON cannot hold: {error}"
+                    ) from error
+            return given
+
+        self._serve(partial(Python, answers=checked, service_s=service_s), version)
 
     def runs(self, *, version: str | None = None) -> None:
         """Let the version's own local command answer, as a real process.
@@ -200,7 +241,17 @@ class Stacks:
 
         Returns:
             The fault; its `hits` tell how often it struck.
+
+        Raises:
+            ValueError: There is no such action, function or service: it would never strike.
         """
+        if action not in ACTIONS and not AWS_ERROR.fullmatch(action):
+            raise ValueError(
+                f"there is no action {action!r}; there is {', '.join(ACTIONS)}, or an AWS error "
+                "code, like InternalServerError"
+            )
+        _among("function", function, FUNCTIONS)
+        _among("service", str(match.get("service", "")), SERVICES)
         name = self.deployment.names.function(function) if function else ""
         return self.twin.hook.fail(Fault(action=action, function=name, times=times, **match))
 
@@ -244,6 +295,12 @@ class Stacks:
             f"{len(jobs)} unfinished jobs ({', '.join(jobs[:3])}), "
             f"{dict(work.queued)} queued, {work.running} running, {work.notices} notices"
         )
+
+
+def _among(what: str, given: str, allowed: Iterable[str]) -> None:
+    """Refuse a name that nothing has; an empty one stands for all."""
+    if given and given not in allowed:
+        raise ValueError(f"there is no {what} {given!r}; there is {', '.join(allowed)}")
 
 
 def _canned(deployment: Deployment) -> Mapping[str, Factory]:

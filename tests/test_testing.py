@@ -148,6 +148,33 @@ def test_an_unknown_region_is_named(stacks: Stacks) -> None:
         stacks.regions.kill("us-east-9")
 
 
+@pytest.mark.parametrize(
+    ("action", "match", "said"),
+    [
+        ("dieafter", {}, "there is die_before, die_after"),
+        ("throttle", {"function": "dispatcher"}, "there is authorize, submit"),
+        ("throttle", {"service": "dynamo"}, "there is cloudwatch, dynamodb"),
+    ],
+)
+def test_a_fault_that_could_never_strike_is_refused(
+    stacks: Stacks, action: str, match: dict[str, str], said: str
+) -> None:
+    """A typing error must not look like code that survives everything."""
+    with pytest.raises(ValueError, match=said):
+        stacks.fail(action, **match)
+
+
+def test_a_stub_that_returns_no_json_is_named(stacks: Stacks) -> None:
+    """Whoever wrote the stub looks for the defect in it, not in the service."""
+    stacks.model("embedder").answers(lambda _: {1, 2})
+    client = stacks.http_client()
+    job = client.post("/v1/jobs", json={"model": "embedder", "input": 1}).json()
+    stacks.run_until_idle()
+
+    message = client.get(job["links"]["self"]).json()["error"]["message"]
+    assert "stub of model embedder" in message
+
+
 def test_an_unknown_model_is_named(stacks: Stacks) -> None:
     """A typing error in a test must not look like a model that never answers."""
     with pytest.raises(KeyError, match="there is embedder, chat"):
