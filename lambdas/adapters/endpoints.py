@@ -16,7 +16,7 @@ BODY_BYTES_MAX = 128_000
 
 
 REFUSALS = frozenset({"ValidationError", "ValidationException"})
-"""Codes of what is wrong with the request itself; any other error may pass."""
+"""Codes of what is wrong with the request, or with its endpoint; any other error may pass."""
 
 
 class InvocationRefusedError(Exception):
@@ -79,6 +79,9 @@ class Endpoints:
 
         Raises:
             InvocationRefusedError: It would be refused again.
+            botocore.exceptions.ClientError: It may be taken later, also because the endpoint does
+                not exist yet, or does not serve: SageMaker has no error code of its own for that,
+                but then names the endpoint (docs/assumptions.md).
         """
         source: dict[str, Any] = {"Body": body} if location is None else {"InputLocation": location}
         try:
@@ -94,7 +97,8 @@ class Endpoints:
                 **source,
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] in REFUSALS:
+            message = str(error.response["Error"].get("Message"))
+            if error.response["Error"]["Code"] in REFUSALS and endpoint not in message:
                 raise InvocationRefusedError from error
             raise
 

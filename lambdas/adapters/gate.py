@@ -28,6 +28,7 @@ class GateState:
         wanted_ms: When a dispatcher last found the gate full with work waiting, or None.
         capacity: Slots, as beat last saw them; None before the first beat.
         capacity_ms: When beat saw them.
+        serving: Instances in service by version, as beat last saw them.
         may_start_ms: Until when jobs may be started, by the region's lease; None without one.
         credits: By tier, starts that the tier is owed.
         ok: Recent attempts that succeeded, decaying.
@@ -38,6 +39,7 @@ class GateState:
     wanted_ms: int | None = None
     capacity: int | None = None
     capacity_ms: int = 0
+    serving: Mapping[str, int] = field(default_factory=dict)
     may_start_ms: int | None = None
     credits: Mapping[str, float] = field(default_factory=dict)
     ok: float = 0
@@ -166,14 +168,16 @@ class Gate:
         model: str,
         *,
         capacity: int,
+        serving: Mapping[str, int],
         now_ms: int,
         ok: float,
         bad: float,
         may_start_ms: int | None,
     ) -> None:
-        """Write what beat saw: capacity, decayed counts of outcomes, and the lease's end."""
-        values = {
+        """Write what beat saw: capacity and where it is, decayed outcomes, and the lease's end."""
+        values: dict[str, Any] = {
             ":capacity": {"N": str(capacity)},
+            ":serving": {"M": {name: {"N": str(number)} for name, number in serving.items()}},
             ":now": {"N": str(now_ms)},
             ":ok": {"N": f"{ok:.3f}"},
             ":bad": {"N": f"{bad:.3f}"},
@@ -186,7 +190,8 @@ class Gate:
             TableName=self.table,
             Key=_model(model),
             UpdateExpression=(
-                f"SET #capacity = :capacity, capacity_ms = :now, ok = :ok, bad = :bad{leased}"
+                "SET #capacity = :capacity, serving = :serving, capacity_ms = :now, "
+                f"ok = :ok, bad = :bad{leased}"
             ),
             ExpressionAttributeNames={"#capacity": "capacity"},
             ExpressionAttributeValues=values,
@@ -273,6 +278,10 @@ def _state(item: Mapping[str, Any]) -> GateState:
         wanted_ms=int(number("wanted_ms")) or None,
         capacity=int(number("capacity")) if "capacity" in item else None,
         capacity_ms=int(number("capacity_ms")),
+        serving={
+            version: int(instances["N"])
+            for version, instances in item.get("serving", {}).get("M", {}).items()
+        },
         may_start_ms=int(number("may_start_ms")) if "may_start_ms" in item else None,
         credits={
             name.removeprefix("credit_"): number(name)

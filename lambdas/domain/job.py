@@ -174,6 +174,8 @@ TRANSITIONS: dict[str, Transition] = {
         sets=frozenset({"finished_ms", "error"}),
         removes=_END,
     ),
+    # The endpoint did not take it, which says nothing of the job: the same attempt waits again.
+    "defer": Transition(sources=_RUNNING, target=Status.QUEUED, removes=_RUN),
     "retry": Transition(
         sources=_RUNNING,
         target=Status.QUEUED,

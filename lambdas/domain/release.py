@@ -4,6 +4,27 @@ import hashlib
 from collections.abc import Mapping
 
 
+def shares_in_service(
+    shares: Mapping[str, float], instances: Mapping[str, int]
+) -> Mapping[str, float]:
+    """Share the jobs among the versions that can take them now.
+
+    A release begins when functions know of it, before the new version has an endpoint, and an
+    instance may be lost at any time: jobs go on running on what serves.
+
+    Args:
+        shares: By version, each 0 to 1.
+        instances: In service by version; nothing for one that does not serve.
+
+    Returns:
+        The shares of those in service; if none of them has one, shares by their instances; all
+        shares as they are if nothing serves, or nobody knows.
+    """
+    carrying = {name: share for name, share in shares.items() if share > 0 and instances.get(name)}
+    others = {name: float(instances[name]) for name in shares if instances.get(name)}
+    return carrying or others or shares
+
+
 def choose_version(shares: Mapping[str, float], job_id: str, attempt: int) -> str:
     """Choose a version with the probability of its share.
 
@@ -11,7 +32,7 @@ def choose_version(shares: Mapping[str, float], job_id: str, attempt: int) -> st
     a further attempt may get another one.
 
     Args:
-        shares: By version, each 0 to 1, summing to 1.
+        shares: By version; only what they are to each other counts.
         job_id: The job.
         attempt: Numbered from 1.
 

@@ -6,6 +6,22 @@ from lambdas.domain.policy import Model
 DELAY_S_MAX = 900
 """Longest delay of one message (SQS API reference)."""
 
+AGAIN_S_FIRST = 5
+AGAIN_S_MAX = 60
+"""Fifty receipts, after which a message is a dead letter, then take most of an hour."""
+
+
+def again_s(receives: int) -> int:
+    """After how long a message comes back that could not be worked off now.
+
+    Args:
+        receives: How often it has been received, this time included.
+
+    Returns:
+        Whole seconds, doubling up to a minute: an outage is not made worse, nor waited for long.
+    """
+    return min(AGAIN_S_MAX, AGAIN_S_FIRST << min(16, max(0, receives - 1)))
+
 
 def retry_delay_s(job: Job, model: Model | None, *, now_ms: int) -> float | None:
     """How long the next attempt waits.

@@ -103,16 +103,14 @@ class Beat:
     def _look_at(
         self, model: Model, tenants: Counter[str], now_ms: int, until_ms: int | None
     ) -> dict[str, Any]:
-        names = self.policy.names
-        serving = [version for version, share in model.versions.items() if share > 0]
-        instances = sum(
-            self.fleet.instances(names.endpoint(model.name, version)) for version in serving
-        )
+        serving = self._serving(model)
+        instances = sum(serving.values())
         slots = capacity.slots(model, instances)
         state = self.gate.state(model.name)
         self.gate.observe(
             model.name,
             capacity=slots,
+            serving=serving,
             now_ms=now_ms,
             ok=state.ok * OUTCOME_DECAY,
             bad=state.bad * OUTCOME_DECAY,
@@ -138,6 +136,22 @@ class Beat:
             "waiting": waiting,
             "oldest_s": {tier: (now_ms - at) / 1000 for tier, at in oldest_ms.items()},
         }
+
+    def _serving(self, model: Model) -> dict[str, int]:
+        """Instances of the versions that serve: those with a share, or the others in their place.
+
+        A new version has its share before it has an endpoint; until then the old one goes on.
+        """
+        shares, names = model.versions, self.policy.names
+        for versions in (
+            [v for v in shares if shares[v] > 0],
+            [v for v in shares if not shares[v]],
+        ):
+            seen = {v: self.fleet.instances(names.endpoint(model.name, v)) for v in versions}
+            serving = {version: number for version, number in seen.items() if number > 0}
+            if serving:
+                return serving
+        return {}
 
 
 def _load(seen: dict[str, Any]) -> Load:

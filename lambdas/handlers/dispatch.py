@@ -7,6 +7,7 @@ is delivered again, or a lease that sweep finds.
 
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,8 @@ from lambdas.adapters.queues import RECEIVE_MAX, Queues, Ticket
 from lambdas.domain import capacity, dispatch, payloads
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Model, Policy
-from lambdas.domain.release import choose_version
+from lambdas.domain.release import choose_version, shares_in_service
+from lambdas.domain.retries import again_s
 from lambdas.handlers.endings import Endings
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.wiring import SEND_ONCE, Execution, Function, Handler
@@ -34,7 +36,7 @@ TIME_LEFT_MS_MIN = 15_000
 UNKNOWN_JOB_MS = 60_000
 """A message precedes its ledger item; one whose job is still unknown after this is dropped."""
 EARLY_RETRY_S = 5
-"""When a message that is early, or whose invocation was refused, is tried again."""
+"""When a message that is early is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,12 @@ class Round:
     kept: set[str] = field(default_factory=set)
     empty: set[str] = field(default_factory=set)
     received: int = 0
+    deferred: int = 0
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether endpoints took nothing: then they are not asked on and on."""
+        return self.deferred > 0 and not self.started
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +141,8 @@ class Dispatcher:
         try:
             if not self.gate.reserve(model.name, tokens, capacity=usable):
                 return True, nothing
-            self._start_all(model, pulls, tokens, result, lone=lone)
+            shares = self._shares(model, state, at_ms)
+            self._start_all(model, shares, pulls, tokens, result, lone=lone)
         except AWS_ERRORS as error:
             # The word stands, so the next free slot rings; else beat does.
             logger.warning("round cut short", model=model.name, reason=reason(error))
@@ -149,7 +158,12 @@ class Dispatcher:
             more = self._give_back(model, unused, state, drained=result.received < number)
         else:
             more = not lone and (free > number or not self._leave_word(model, usable, state))
-        return more, result.started
+        return more and not result.in_vain, result.started
+
+    def _shares(self, model: Model, state: GateState, now_ms: int) -> Mapping[str, float]:
+        """What each version gets of the jobs; what beat saw too long ago is not believed."""
+        fresh = now_ms - state.capacity_ms <= 1000 * capacity.CAPACITY_FRESH_S
+        return shares_in_service(model.versions, state.serving if fresh else {})
 
     def _may_start(self, state: GateState, now_ms: int) -> bool:
         """Whether the region holds its lease; one that has no peers needs none."""
@@ -181,6 +195,7 @@ class Dispatcher:
     def _start_all(
         self,
         model: Model,
+        shares: Mapping[str, float],
         pulls: list[dispatch.Pull],
         tokens: list[str],
         result: Round,
@@ -200,7 +215,8 @@ class Dispatcher:
                 result.empty.add(pull.tier)
             for ticket in tickets:
                 try:
-                    self._start(model, ticket, unused[-1], result)
+                    version = choose_version(shares, ticket.job or "", ticket.attempt)
+                    self._start(model, ticket, version, unused[-1], result)
                 except AWS_ERRORS as error:
                     # One job that cannot be started now must not hold up the others.
                     logger.warning("not started", job_id=ticket.job, reason=reason(error))
@@ -215,13 +231,13 @@ class Dispatcher:
         result.done.clear()
 
     def _later(self, model: Model, ticket: Ticket) -> None:
-        """Have a message delivered again soon; if that fails, it is after its two minutes."""
+        """Have a message delivered again; if that fails, it is after its two minutes."""
         try:
-            self.queues.put_back(model.name, ticket, after_s=EARLY_RETRY_S)
+            self.queues.put_back(model.name, ticket, after_s=again_s(ticket.receives))
         except AWS_ERRORS as error:
             logger.info("message not put back", job_id=ticket.job, reason=reason(error))
 
-    def _start(self, model: Model, ticket: Ticket, slot: str, result: Round) -> None:
+    def _start(self, model: Model, ticket: Ticket, version: str, slot: str, result: Round) -> None:
         """Start one attempt and hand it over."""
         if ticket.job is None:
             logger.warning("malformed message dropped", message_id=ticket.message)
@@ -237,7 +253,7 @@ class Dispatcher:
             now_ms=at_ms,
             started_ms=at_ms,
             lease_ms=at_ms + 1000 * model.lease_s,
-            version=choose_version(model.versions, ticket.job, ticket.attempt),
+            version=version,
             slot=slot,
             message=ticket.message,
         )
@@ -248,9 +264,9 @@ class Dispatcher:
             return
         if job.slot != slot:
             result.kept.discard(slot)
-        self._hand_over(model, ticket, job, result)
+        self._hand_over(model, ticket, job, slot, result)
 
-    def _hand_over(self, model: Model, ticket: Ticket, job: Job, result: Round) -> None:
+    def _hand_over(self, model: Model, ticket: Ticket, job: Job, slot: str, result: Round) -> None:
         """Invoke the endpoint, and be done with the message unless that may be tried again."""
         try:
             self._invoke(model, job)
@@ -265,16 +281,31 @@ class Dispatcher:
                 now_ms=now_ms(),
             )
         except AWS_ERRORS as error:
-            # The attempt keeps its slot and its message: the redelivery invokes again.
             logger.warning(
                 "invocation refused",
                 job_id=job.id,
                 attempt=job.attempt,
                 reason=reason(error),
             )
+            self._defer(job, slot, result)
             self._later(model, ticket)
             return
         result.done.append(ticket)
+
+    def _defer(self, job: Job, slot: str, result: Round) -> None:
+        """Let an attempt wait again that its endpoint did not take, or gave no answer to.
+
+        It is not used up, however long that lasts: the job's deadline is the bound. If the
+        endpoint had taken it after all, it may run twice; one result is committed.
+        """
+        result.deferred += 1
+        if job.slot != slot:
+            return  # somebody else started it, and may have handed it over
+        outcome = self.ledger.apply(job, "defer", now_ms=now_ms())
+        if outcome.won:
+            result.kept.discard(slot)
+        elif outcome.job is not None:  # cancelled meanwhile: nothing is at work on it
+            self.endings.over(outcome.job, attempt=job.attempt, now_ms=now_ms())
 
     def _invoke(self, model: Model, job: Job) -> None:
         body, location = None, None

@@ -30,6 +30,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "cancel": {"finished_ms": 20},
     "abandon": {"finished_ms": 20},
     "vacate": {},
+    "defer": {},
     "expire": {"finished_ms": 20},
 }
 

@@ -60,8 +60,10 @@ def test_every_tier_with_work_gets_its_share(rounds: list[int]) -> None:
     for free in rounds:
         started += serve(waiting, owed, free)
     for tier in TIERS:
-        # A round is settled after it, so a tier may be behind by what one round earns it.
-        assert started[tier.name] >= tier.share_min * started.total() - 10 * tier.share_min - 1
+        # A round is settled after it, so a tier may be behind by what one round earns it, and by
+        # the single slots that go to the other tiers which are owed as much.
+        behind = 10 * tier.share_min + len(TIERS) - 1
+        assert started[tier.name] >= tier.share_min * started.total() - behind
 
 
 def test_what_is_not_guaranteed_goes_to_the_most_urgent() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lambdas.domain.release import choose_version
+from lambdas.domain.release import choose_version, shares_in_service
 
 
 def test_versions_get_their_shares() -> None:
@@ -14,6 +14,15 @@ def test_versions_get_their_shares() -> None:
 def test_the_same_attempt_always_gets_the_same_version() -> None:
     """A message that is delivered again must not run on another version."""
     assert len({choose_version({"a": 0.5, "b": 0.5}, "job_x", 2) for _ in range(50)}) == 1
+
+
+def test_jobs_go_on_running_on_what_serves() -> None:
+    """A new version has its share before it has an endpoint: nobody should wait for that."""
+    shares = {"v1": 0.0, "v2": 1.0}
+    assert shares_in_service(shares, {"v1": 2}) == {"v1": 2.0}
+    assert shares_in_service(shares, {"v1": 2, "v2": 1}) == {"v2": 1.0}
+    assert shares_in_service({"v1": 0.5, "v2": 0.5}, {"v1": 1, "v2": 0}) == {"v1": 0.5}
+    assert shares_in_service(shares, {}) == shares
 
 
 def test_a_version_without_a_share_gets_nothing() -> None:

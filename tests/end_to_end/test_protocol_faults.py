@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from secrets import token_bytes
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest import mock
 
 import pytest
+from botocore.exceptions import ClientError
 
+from lambdas.adapters.endpoints import Endpoints
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Ledger, UnreadError
 from lambdas.handlers.sweep import Sweep
@@ -128,9 +131,32 @@ def test_an_endpoint_that_stutters_costs_no_attempt(
     fault = world.fail(code, function="dispatch", operation="InvokeEndpointAsync", times=4)
     job = client.submit()
 
-    world.until(lambda: client.view(job)["status"] == "completed", 60)
+    world.until(lambda: client.view(job)["status"] == "completed", 120)
 
     assert (fault.hits, client.view(job)["attempt"]) == (4, 1)
+
+
+def test_an_endpoint_that_is_not_there_yet_fails_no_job(world: World, client: Tenant) -> None:
+    """A release names a version before its endpoint exists; its jobs wait, and lose no attempt."""
+    endpoint = world.names.endpoint("small", "v1")
+    said = ClientError(
+        {"Error": {"Code": "ValidationError", "Message": f"Endpoint {endpoint} not found."}},
+        "InvokeEndpointAsync",
+    )
+    invoke = Endpoints.invoke
+
+    def absent(self: Endpoints, **request: Any) -> None:
+        with mock.patch.object(self.client, "invoke_endpoint_async", side_effect=said):
+            invoke(self, **request)
+
+    with mock.patch.object(Endpoints, "invoke", absent):
+        job = client.submit()
+        world.run_for(90)
+        assert client.view(job)["status"] in {"queued", "in_progress"}
+        assert client.view(job)["attempt"] == 1
+
+    world.until(lambda: client.view(job)["status"] == "completed", 300)
+    assert client.view(job)["attempt"] == 1
 
 
 def test_a_refused_invocation_whose_dispatcher_dies_is_refused_again(
