@@ -31,7 +31,7 @@ from spillway.assembly import ROOT
 from spillway.directory import add_tenant
 from spillway.leases import Leases
 from spillway.twin.calls import CallLog, Fault
-from spillway.twin.containers import Factory, LocalProcess, Python
+from spillway.twin.containers import Answer, Factory, LocalProcess, Python
 from spillway.twin.regions import Side
 from spillway.twin.twin import Twin
 
@@ -92,14 +92,15 @@ class Model:
         """Let a function of the request's JSON answer from now on.
 
         Args:
-            answer: Returns JSON, or `bytes` for anything else; what it raises becomes a 500.
+            answer: Returns JSON, `bytes` for anything else, or an `Answer` to choose the status;
+                what it raises becomes a 500.
             service_s: Virtual seconds that one answer takes.
             version: Only this version; all without it.
         """
 
         def checked(request: Any) -> Any:
             given = answer(request)
-            if not isinstance(given, bytes):
+            if not isinstance(given, bytes | Answer):
                 try:
                     json.dumps(given)
                 except (TypeError, ValueError) as error:

@@ -14,7 +14,7 @@ from lambdas.domain.moves import (
 )
 from lambdas.domain.regions import DRAINED, LOST, SERVING, Part
 from tests.domain.api_policy import model, policy
-from tests.domain.test_spill import NOW_MS, peer
+from tests.domain.test_spill_decisions import NOW_MS, peer
 
 IDLE = {"embedder": {"instances": 1, "in_use": 0, "waiting": {}}}
 
