@@ -69,6 +69,8 @@ class Audit:
         leases: Changes of each region's lease, by region.
         renewed_s: When beats began whose renewal of the lease was answered, by region.
         decisions: In order.
+        bare: Jobs at work whose slot the gate did not know, and when that was seen.
+        slots_seen: How many slots were looked for.
     """
 
     target: Target
@@ -76,6 +78,8 @@ class Audit:
     leases: defaultdict[str, list[Change]] = field(default_factory=lambda: defaultdict(list))
     renewed_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     decisions: list[Decision] = field(default_factory=list)
+    bare: list[tuple[str, float, str]] = field(default_factory=list)
+    slots_seen: int = 0
     _asked_s: dict[str, float] = field(default_factory=dict)
     _began_s: dict[str, float] = field(default_factory=dict)
 
@@ -106,6 +110,8 @@ class Audit:
         self._began_s.setdefault(call.execution, call.at_s)
         if table == names.gate and call.operation == "GetItem" and call.status == OK:
             self._asked_s[call.execution] = call.at_s
+        if table == names.gate and call.operation == "UpdateItem" and call.status == OK:
+            self._look_for_slots(call)
         if table != names.ledger or call.operation not in WRITES:
             return
         key = call.params.get("Key") or call.params["Item"]
@@ -123,16 +129,42 @@ class Audit:
         accepted = call.operation == "PutItem" and function == "submit"
         started = function == "dispatch" and values.get(":target") == {"S": "in_progress"}
         if kind == "job" and (accepted or started):
-            owner = call.params["Item"]["owner"] if accepted else values[":guard_owner"]
+            item = self.jobs[name][-1].item if self.jobs.get(name) else {}
             self.decisions.append(
                 Decision(
                     at_s=self._asked_s.get(call.execution, call.at_s),
                     region=call.caller_region,
                     what="accept" if accepted else "start",
                     job=name,
-                    owner=str(owner["S"]),
+                    owner=str(item.get("owner", "")),
                 )
             )
+
+    def _look_for_slots(self, call: Call) -> None:
+        """After a change of the gate, look there for the slots of all jobs that are at work."""
+        key = str(call.params["Key"]["pk"]["S"])
+        if not key.startswith("model#"):
+            return
+        place = f"{call.region} {key.removeprefix('model#')}"
+        used = gates(self.twin, self.target.deployment)[place]
+        for job, changes in list(self.jobs.items()):
+            slot = self._slot(changes, call.region)
+            if not slot:
+                continue
+            self.slots_seen += 1
+            if slot not in used:
+                # A write whose sender gave up may have been seen by nobody yet.
+                self._look(f"job#{job}", None)
+                if self._slot(changes, call.region) == slot:
+                    self.bare.append((job, self.twin.scheduler.now(), f"{slot} in {place}"))
+
+    @staticmethod
+    def _slot(changes: list[Change], region: str) -> str:
+        """The slot of a job that is at work in a region; empty if it is not."""
+        item = changes[-1].item
+        if item.get("status") != "in_progress" or item.get("owner") != region:
+            return ""
+        return str(item.get("slot", ""))
 
     def _look(self, pk: str, call: Call | None) -> None:
         kind, _, name = pk.partition("#")

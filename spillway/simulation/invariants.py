@@ -209,6 +209,14 @@ def _gate_empty(played: Played, stage: Stage) -> Iterator[tuple[str, str] | None
         yield (unended or [""])[0], f"not at rest {after}: {played.left}"
 
 
+def _slot_held(played: Played, stage: Stage) -> Iterator[tuple[str, str] | None]:
+    """A job at work holds its slot, so that the gate never lets too much through."""
+    for job, at_s, slot in played.audit.bare:
+        yield job, f"was at work without its slot {slot} {_after(played, at_s)}"
+    for _ in range(played.audit.slots_seen - len(played.audit.bare)):
+        yield None
+
+
 def _bounded_wait(played: Played, stage: Stage) -> Iterator[tuple[str, str] | None]:
     """With free slots, no job waits longer than what could hold up its message and its slot."""
     calm = played.scenario.calm
@@ -332,6 +340,7 @@ INVARIANTS: Final[Mapping[str, Check]] = {
     "one_result": _one_result,
     "no_result_after_end": _no_result,
     "gate_empty": _gate_empty,
+    "slot_held": _slot_held,
     "bounded_wait": _bounded_wait,
     "share_of_tier": _shares,
     "one_job_per_key": _one_job_per_key,

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-CLIENTS_S: Final = 15.0
-"""Seconds in which clients begin."""
+CLIENTS_S: Final = (15.0, 15.0, 60.0)
+"""Seconds in which clients begin, one of these in each run."""
 FAULTS_S: Final = 25.0
 """Seconds after which no fault begins; every one ends before `FAULTS_END_S`."""
 FAULTS_END_S: Final = 90.0
@@ -22,6 +22,8 @@ FAULTS_MAX: Final = 9
 THIN_SHARE: Final = 0.6
 """Share of the runs in which every other beat is lost from the start: still enough for a lease of
 20 s, and a third less to compute."""
+HEAVY_SHARE: Final = 0.35
+"""Share of the runs whose jobs take so long that a region can be lost with them."""
 CALM_SHARE: Final = 0.08
 """Share of the runs without any fault: in those the bounds on waits are tight."""
 PATIENT_SHARE: Final = 0.05
@@ -152,7 +154,11 @@ def draw(
     if calm and chance.random() < BURST_SHARE:
         return Scenario(seed=seed, calm=True, jobs=_burst(chance, regions), troubles=())
     number = chance.randint(JOBS_MIN, JOBS_MAX)
-    jobs = tuple(_job(chance, number, regions, calm=calm) for number in range(number))
+    within_s = chance.choice(CLIENTS_S)
+    heavy = not calm and chance.random() < HEAVY_SHARE
+    jobs = tuple(
+        _job(chance, n, regions, within_s=within_s, calm=calm, heavy=heavy) for n in range(number)
+    )
     troubles: list[Trouble] = []
     if not calm:
         names, weights = [kind for kind, _, _ in kinds], [weight for _, weight, _ in kinds]
@@ -178,20 +184,28 @@ def draw(
     )
 
 
-def _job(chance: random.Random, number: int, regions: Sequence[str], *, calm: bool) -> Job:
+def _job(
+    chance: random.Random,
+    number: int,
+    regions: Sequence[str],
+    *,
+    within_s: float,
+    calm: bool,
+    heavy: bool,
+) -> Job:
     asked = chance.sample(list(regions), k=len(regions))
     if chance.random() < 0.6:  # noqa: PLR2004 most clients ask their own region first
         asked = [regions[0], *(region for region in asked if region != regions[0])]
     behaviour = ["answer"]
-    if not calm and chance.random() < 0.3:  # noqa: PLR2004
+    if not calm and chance.random() < 0.45:  # noqa: PLR2004
         behaviour = chance.choices(
-            ["answer", "error", "text", "hang", "break"], [3, 3, 1, 2, 1], k=chance.randint(1, 3)
+            ["answer", "error", "text", "hang", "break"], [2, 5, 1, 2, 1], k=chance.randint(1, 2)
         )
-        if chance.random() < 0.7:  # noqa: PLR2004
+        if chance.random() < 0.8:  # noqa: PLR2004
             behaviour.append("answer")
     return Job(
         number=number,
-        at_s=round(chance.uniform(0, CLIENTS_S), 3),
+        at_s=round(chance.uniform(0, within_s), 3),
         tenant=chance.choice(TENANTS),
         regions=tuple(asked),
         tier=chance.choice(TIERS),
@@ -199,7 +213,9 @@ def _job(chance: random.Random, number: int, regions: Sequence[str], *, calm: bo
         letters=chance.choice((10, 10, 10, 8000)),
         deadline_s=None if calm or chance.random() < 0.8 else chance.randint(1, 40),  # noqa: PLR2004
         behaviour=tuple(behaviour),
-        service_s=round(chance.choice((0.1, chance.uniform(0.5, 3.0))), 2),
+        service_s=round(
+            chance.uniform(8, 28) if heavy else chance.choice((0.1, chance.uniform(0.5, 3.0))), 2
+        ),
         answer_letters=chance.choice((10, 10, 10, 9000)),
         steps=_steps(chance, regions),
     )

@@ -86,16 +86,6 @@ def completed_although_cancelled() -> None:
     change_row("complete", sources=frozenset({Status.IN_PROGRESS, Status.CANCELLED}))
 
 
-def failed_although_over() -> None:
-    """A late failure wins over a result."""
-    change_row("fail", sources=frozenset(Status))
-
-
-def expired_although_running() -> None:
-    """A deadline ends work that has begun."""
-    change_row("expire", sources=frozenset(Status))
-
-
 def started_again_by_any_message() -> None:
     """A second message of the same attempt takes the job over, with a slot of its own."""
     change_row(

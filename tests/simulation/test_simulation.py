@@ -78,6 +78,7 @@ def test_the_command_counts_runs_faults_and_checks() -> None:
         "one_result",
         "no_result_after_end",
         "gate_empty",
+        "slot_held",
         "bounded_wait",
         "share_of_tier",
         "one_job_per_key",
