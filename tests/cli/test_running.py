@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "config" / "dev.yaml")
 READY_LINES_MAX = 200
 LEASE_LOOKS_MAX = 2000
+READY_LOOKS_MAX = 20_000
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,15 @@ def _beat(service: dict[str, Any], looks_max: int) -> None:
         )
 
 
+def _serves_again(url: str) -> None:
+    """Until its beat has seen it a region sends its jobs away as if it were drained still."""
+    with httpx.Client(base_url=url) as client:
+        assert any(
+            client.get("/health/ready").status_code == httpx.codes.OK
+            for _ in range(READY_LOOKS_MAX)
+        )
+
+
 def test_a_region_is_lost_and_found_on_the_local_service(service: dict[str, Any]) -> None:
     """The runbook is rehearsed here: another region takes the job while one is dead."""
     last, *_, first = reversed(service["urls"])
@@ -114,6 +125,7 @@ def test_a_region_is_lost_and_found_on_the_local_service(service: dict[str, Any]
     drained = run(service, "region", "drain", first, *at)
     serving = run(service, "region", "restore", first, *at)
     again = run(service, *words, "--wait", "20")
+    _serves_again(service["urls"][first])
 
     assert killed["killed"]
     # Its API and its tables do not answer.
