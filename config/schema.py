@@ -31,6 +31,8 @@ LOCAL_STORAGE = frozenset(
 """Instance families with disks of their own, to which SageMaker attaches no volume."""
 
 TENANT_RATE_PER_S_MIN = 0.1
+SLOTS_MAX = 8_000
+"""The gate is one item of at most 400 KB (DynamoDB quotas), in which a slot takes some 30 bytes."""
 """Submissions are counted in windows of 10 s, and no window can let less than one through."""
 
 _WORDS: dict[str, str] = {}
@@ -238,6 +240,13 @@ class Model(Strict):
                 "instances_min",
                 f"must be at most instances_max, {self.instances_max}",
                 self.instances_min,
+            )
+        if self.instances_max * self.concurrency > SLOTS_MAX:
+            raise problem(
+                "instances_max",
+                f"must be at most {SLOTS_MAX // self.concurrency} with a concurrency of "
+                f"{self.concurrency}: {SLOTS_MAX} jobs at a time in one region",
+                self.instances_max,
             )
         return self
 

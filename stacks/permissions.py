@@ -123,6 +123,7 @@ class Permissions:
             self._tier_queues("DeleteMessage", "ReceiveMessage", suffix="-dead"),
             self._queue(names.webhooks, "SendMessage"),
             self._objects("GetObject", self._results(self.region)),
+            self._objects("DeleteObject", self._left_here()),
             self._bucket(),
             self._invoke("dispatch"),
             *self._key(),

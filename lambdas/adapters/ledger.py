@@ -57,7 +57,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class LiveJob:
-    """A job that has not ended, or was cancelled at work, as the index of live jobs shows it."""
+    """A job that has not ended, or whose end is not done with, as the index shows it."""
 
     id: str
     tenant: str
@@ -131,13 +131,13 @@ class Ledger:
         item = {
             "pk": {"S": f"job#{job.id}"},
             "format": {"N": str(FORMAT)},
-            "live": {"S": live_key(job.owner, job.model)},
             "tenant_day": {"S": f"{job.tenant}#{day}"},
             **{
                 name: _encode(value)
                 for name in _ATTRIBUTES
                 if name != "id" and (value := getattr(job, name)) is not None and value is not False
             },
+            "live": {"S": live_key(job.owner, job.model)},
             "token": {"S": token},
         }
         try:
@@ -274,8 +274,9 @@ class Ledger:
     ) -> Iterator[list[LiveJob]]:
         """Unfinished jobs of a region and model, oldest first, a page at a time.
 
-        Cancelled ones are among them while the model may still be at work on them. All of them
-        unless `pages_max` bounds it, so that what is not among them is not unfinished.
+        Ended ones are among them while the model may still be at work on them or their end is to
+        be announced. All of them unless `pages_max` bounds it, so that what is not among them is
+        not unfinished.
 
         The index follows the table within about a second; read a job before acting on it.
         """
@@ -322,8 +323,11 @@ def _update(
     job: Claim, row: Transition, values: Mapping[str, Any], token: str, now_ms: int
 ) -> dict[str, Any]:
     names = {"#status": "status", "#token": "token"}
-    bound: dict[str, Any] = {":target": {"S": row.target}, ":token": {"S": token}}
-    sets = ["#status = :target", "#token = :token"]
+    bound: dict[str, Any] = {":token": {"S": token}}
+    sets = ["#token = :token"]
+    if row.target is not None:
+        bound[":target"] = {"S": row.target}
+        sets.append("#status = :target")
     for name, value in values.items():
         if value is None:
             continue

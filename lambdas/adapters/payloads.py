@@ -1,6 +1,7 @@
 """Payloads that are too large for the ledger: in the home region's bucket and one other."""
 
 from collections.abc import Callable, Collection
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
 
 OUTPUT_URL_S = 3600
 """How long a link to a result works."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A result that is in the bucket.
+
+    Attributes:
+        body: What the model answered, or None if that was too large to read.
+    """
+
+    body: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +90,22 @@ class Payloads:
             else:
                 return
 
-    def result(self, key: str) -> bytes:
-        """Read a result of this region.
+    def result(self, key: str, *, bytes_max: int) -> Result:
+        """Read a result of this region, unless it is larger than that.
 
         Raises:
             botocore.exceptions.ClientError: It is not there, or not yet.
         """
-        client = self.client_in(self.region)
-        return client.get_object(Bucket=self.names.bucket(self.region), Key=key)["Body"].read()
+        reply = self.client_in(self.region).get_object(
+            Bucket=self.names.bucket(self.region), Key=key
+        )
+        with closing(reply["Body"]) as stream:
+            return Result(body=stream.read() if reply["ContentLength"] <= bytes_max else None)
 
-    def find_result(self, key: str) -> bytes | None:
+    def find_result(self, key: str, *, bytes_max: int) -> Result | None:
         """Read a result of this region that may not be there."""
         try:
-            return self.result(key)
+            return self.result(key, bytes_max=bytes_max)
         except ClientError as error:
             if error.response["Error"]["Code"] in {"NoSuchKey", "404", "NotFound"}:
                 return None
@@ -116,11 +131,26 @@ class Payloads:
         )
 
     def erase_input(self, key: str, *, stored: str, brought: Collection[str] = ()) -> None:
-        """Delete both copies of an input, and those that were brought to other regions."""
+        """Delete every copy of an input.
+
+        Args:
+            key: The object's.
+            stored: The region of its first copy.
+            brought: Regions to which one may have been brought since.
+
+        Raises:
+            botocore.exceptions.ClientError: A copy that is there, or may be, was not deleted. One
+                that a request left elsewhere which never became a job is tried only: that region
+                may be away, and the bucket's lifecycle ends it.
+        """
         copies = self._copies(stored)
         copies += [(region, self.names.bucket(region)) for region in brought if region != stored]
         for region, bucket in copies:
             self.client_in(region).delete_object(Bucket=bucket, Key=key)
+        for region, bucket in self._everywhere():
+            if (region, bucket) not in copies:
+                with suppress(ClientError, BotoCoreError):
+                    self.client_in(region).delete_object(Bucket=bucket, Key=key)
 
     def erase_results(self, keys: Collection[str], *, region: str) -> None:
         """Delete results of a region; those that never were there do no harm."""
@@ -129,6 +159,10 @@ class Payloads:
                 Bucket=self.names.bucket(region),
                 Delete={"Objects": [{"Key": key} for key in sorted(keys)], "Quiet": True},
             )
+
+    def _everywhere(self) -> list[tuple[str, str]]:
+        """Region and bucket of every place where an input can be."""
+        return list(dict.fromkeys(copy for region in self.regions for copy in self._copies(region)))
 
     def _copies(self, first: str) -> list[tuple[str, str]]:
         """Region and bucket of each copy of an input whose first copy is in a region."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 RECEIVE_MAX = 10
 """Messages in one ReceiveMessage or DeleteMessageBatch (SQS API reference)."""
+DELETE_TRIES_MAX = 3
 HIDDEN_S = 120
 """Twice dispatch's time limit: what it took shows again only when it is gone."""
 
@@ -118,17 +119,31 @@ class Queues:
     def delete(
         self, model: str, tier: str, tickets: Sequence[Ticket], *, dead: bool = False
     ) -> None:
-        """Take messages off the queue for good; one that stays is delivered again and dropped."""
+        """Take messages off the queue for good.
+
+        One that stays is delivered again after `HIDDEN_S`. If its attempt is over by then, it is
+        dropped; if the model is still at work, the same attempt is handed over once more, of which
+        one result is committed. So what SQS did not delete is tried again here.
+        """
         url = self.dead_url(model, tier) if dead else self.url(model, tier)
         for start in range(0, len(tickets), RECEIVE_MAX):
-            batch = tickets[start : start + RECEIVE_MAX]
-            self.client.delete_message_batch(
-                QueueUrl=url,
-                Entries=[
-                    {"Id": str(number), "ReceiptHandle": ticket.receipt}
-                    for number, ticket in enumerate(batch)
-                ],
-            )
+            left = [ticket.receipt for ticket in tickets[start : start + RECEIVE_MAX]]
+            for _ in range(DELETE_TRIES_MAX):
+                reply = self.client.delete_message_batch(
+                    QueueUrl=url,
+                    Entries=[
+                        {"Id": str(number), "ReceiptHandle": receipt}
+                        for number, receipt in enumerate(left)
+                    ],
+                )
+                # What is our own mistake, as a receipt that is no longer good, stays one.
+                left = [
+                    left[int(entry["Id"])]
+                    for entry in reply.get("Failed", [])
+                    if not entry["SenderFault"]
+                ]
+                if not left:
+                    break
 
     def put_back(self, model: str, ticket: Ticket, *, after_s: int) -> None:
         """Let a message be received again after a while."""

@@ -50,7 +50,7 @@ class Transition:
 
     Attributes:
         sources: The states it may leave.
-        target: The state it enters.
+        target: The state it enters, or None for the one it is in.
         fenced: Whether owner and attempt must match as well; only a client's wish is not fenced.
         resumes: Whether the same transition may be repeated by the same queue message: a
             redelivered message of the same attempt starts again with the same ids.
@@ -62,7 +62,7 @@ class Transition:
     """
 
     sources: frozenset[Status]
-    target: Status
+    target: Status | None
     fenced: bool = True
     resumes: bool = False
     before_deadline: bool = False
@@ -74,6 +74,8 @@ class Transition:
 _RUN = frozenset({"started_ms", "lease_ms", "version", "slot", "message"})
 _END = frozenset({"live", "lease_ms", "input", "input_key"})
 _RUNNING = frozenset({Status.IN_PROGRESS})
+_TOLD = frozenset({"live"})
+"""Kept by the end of a job whose client wants to hear of it, until that is announced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,8 @@ class Job:
         slot: The gate's token that the current attempt holds.
         message: The queue message that started the current attempt.
         token: Written by every transition, to recognise our own write after a time-out.
+        live: Its partition of the index of jobs that something is still to be done for: until it
+            ends, until a cancelled one's model is no longer at work, until its end is announced.
         finished_ms: When it reached a terminal state.
         output: The compressed answer, when small.
         output_key: Otherwise the object's key in the owner region's bucket.
@@ -139,6 +143,7 @@ class Job:
     slot: str | None = None
     message: str | None = None
     token: str | None = None
+    live: str | None = None
     finished_ms: int | None = None
     output: bytes | None = None
     output_key: str | None = None
@@ -158,6 +163,7 @@ TRANSITIONS: dict[str, Transition] = {
     "complete": Transition(
         sources=_RUNNING,
         target=Status.COMPLETED,
+        keeps=_TOLD,
         sets=frozenset({"finished_ms", "output", "output_key"}),
         # What an earlier attempt failed of is no error of a job that has its result.
         removes=_END | {"error"},
@@ -165,12 +171,14 @@ TRANSITIONS: dict[str, Transition] = {
     "fail": Transition(
         sources=_RUNNING,
         target=Status.FAILED,
+        keeps=_TOLD,
         sets=frozenset({"finished_ms", "error"}),
         removes=_END,
     ),
     "refuse": Transition(
         sources=_RUNNING,
         target=Status.REFUSED,
+        keeps=_TOLD,
         sets=frozenset({"finished_ms", "error"}),
         removes=_END,
     ),
@@ -192,6 +200,7 @@ TRANSITIONS: dict[str, Transition] = {
         sources=frozenset({Status.QUEUED}),
         target=Status.CANCELLED,
         fenced=False,
+        keeps=_TOLD,
         sets=frozenset({"finished_ms"}),
         removes=_END,
     ),
@@ -204,14 +213,16 @@ TRANSITIONS: dict[str, Transition] = {
         sets=frozenset({"finished_ms"}),
         removes=_END - {"live", "lease_ms"},
     ),
+    # Nothing is left to be done: the model is no longer at work on it, and its end is announced.
     "vacate": Transition(
-        sources=frozenset({Status.CANCELLED}),
-        target=Status.CANCELLED,
+        sources=frozenset(Status) - LIVE,
+        target=None,
         removes=frozenset({"live", "lease_ms"}),
     ),
     "expire": Transition(
         sources=frozenset({Status.QUEUED}),
         target=Status.EXPIRED,
+        keeps=_TOLD,
         sets=frozenset({"finished_ms", "error"}),
         removes=_END,
     ),

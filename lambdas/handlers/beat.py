@@ -8,6 +8,7 @@ EventBridge knows no rate below a minute, so each minute's tick sends twelve del
 
 import json
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +31,12 @@ from lambdas.handlers.ports import endings, functions_in
 from lambdas.wiring import Execution, Function, Handler
 
 BEAT_S = 5
+TIME_LEFT_MS_MIN = 6_000
+"""For one model whose services are slow, and for what is written at the end."""
 TICK_S = 60
 OUTCOME_DECAY = 0.9
 """Kept of the outcome counts at each beat: half of them are forgotten in about 33 s."""
+SEND_TRIES_MAX = 3
 SEND_BATCH_MAX = 10
 """Messages in one SendMessageBatch (SQS API reference)."""
 LIVE_PAGES_MAX = 20
@@ -54,19 +58,29 @@ class Beat:
     leasing: Leasing
     ordering: Ordering
 
-    def once(self) -> dict[str, Any]:
-        """Look at everything once; returns the snapshot that was written."""
+    def once(self, *, time_left_ms: Callable[[], int]) -> dict[str, Any]:
+        """Look at everything once; returns the snapshot that was written.
+
+        When the time is short, what is left is shown as the last beat saw it: a snapshot that is
+        not written is a region that is not ready.
+        """
         at_ms = now_ms()
         before = self.gate.snapshot()
         standing = self.leasing.once(before, now_ms=at_ms)
         verdict = standing.verdict
         until_ms = regions.may_start_ms(standing.lease, regions=len(self.policy.regions))
         tenants: Counter[str] = Counter()
-        models = {}
-        for model in self.policy.models.values():
+        models: dict[str, Any] = {}
+        seen_before: Mapping[str, Any] = before.get("models", {})
+        for model in self._in_turn(at_ms):
+            last = seen_before.get(model.name)
+            if time_left_ms() < TIME_LEFT_MS_MIN:
+                logger.warning("beat ran out of time", model=model.name)
+                models |= {} if last is None else {model.name: last}
+                continue
             try:
                 seen = self._look_at(model, tenants, at_ms, until_ms)
-                spilled = before.get("models", {}).get(model.name, {}).get("spilling", ())
+                spilled = (last or {}).get("spilling", ())
                 seen["spilling"] = spill.spilling(model, self.policy.tiers, _load(seen), spilled)
                 models[model.name] = seen
             except AWS_ERRORS as error:
@@ -90,6 +104,12 @@ class Beat:
         except AWS_ERRORS as error:
             logger.warning("peers not told", reason=reason(error))
         return snapshot
+
+    def _in_turn(self, now_ms: int) -> list[Model]:
+        """Another model is first at every beat, so that none is always the one left over."""
+        models = list(self.policy.models.values())
+        first = now_ms // (1000 * BEAT_S) % max(1, len(models))
+        return models[first:] + models[:first]
 
     def _grants(self, models: dict[str, Any], verdict: str) -> dict[str, int]:
         """What the peers may send here until the next beat; nothing while something is wrong."""
@@ -187,11 +207,11 @@ def create(execution: Execution) -> Handler:
         ),
     )
 
-    def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         if "Records" not in event:
             _schedule(sqs, names.queue_url(region, names.beats))
             return {}
-        snapshot = beat.once()
+        snapshot = beat.once(time_left_ms=context.get_remaining_time_in_millis)
         logger.info("beat", ready=snapshot["ready"], reason=snapshot["reason"])
         return {}
 
@@ -200,12 +220,21 @@ def create(execution: Execution) -> Handler:
 
 def _schedule(sqs: Any, url: str) -> None:
     delays_s = range(0, TICK_S, BEAT_S)
-    entries = [
+    entries: list[Any] = [
         {"Id": str(delay_s), "MessageBody": json.dumps({"beat": delay_s}), "DelaySeconds": delay_s}
         for delay_s in delays_s
     ]
-    for start in range(0, len(entries), SEND_BATCH_MAX):
-        sqs.send_message_batch(QueueUrl=url, Entries=entries[start : start + SEND_BATCH_MAX])
+    for _ in range(SEND_TRIES_MAX):
+        left: set[str] = set()
+        for start in range(0, len(entries), SEND_BATCH_MAX):
+            reply = sqs.send_message_batch(
+                QueueUrl=url, Entries=entries[start : start + SEND_BATCH_MAX]
+            )
+            left.update(entry["Id"] for entry in reply.get("Failed", ()))
+        entries = [entry for entry in entries if entry["Id"] in left]
+        if not entries:
+            return
+    logger.warning("beats not sent", beats=len(entries))
 
 
 handle = Function(create)

@@ -8,14 +8,20 @@ from typing import Any
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
-from lambdas.adapters.endpoints import attempt_keys, failure_key, failure_prefix, output_key
+from lambdas.adapters.endpoints import failure_key, failure_prefix, output_key
 from lambdas.adapters.ledger import Attempt
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.domain import payloads
 from lambdas.domain.failures import model_message
 from lambdas.domain.job import Job, parse_inference_id
-from lambdas.handlers.endings import Answer, Endings
+from lambdas.handlers.endings import (
+    RESULT_BYTES_MAX,
+    Answer,
+    Endings,
+    result_keys,
+    stored_answer,
+)
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.wiring import Execution, Function, Handler
 
@@ -116,8 +122,9 @@ class Completer:
             self._failed(notification, code="model_error")
 
     def _succeeded(self, notification: Notification) -> None:
-        key, body = None, notification.body
-        if body is None:
+        if notification.body is not None:
+            answer = self._answer(notification, notification.body)
+        else:
             job = self.endings.ledger.get(notification.job)
             if job is not None and (job.status.terminal or job.erased):
                 self._over(job, notification)
@@ -126,17 +133,13 @@ class Completer:
                 logger.info("late result dropped", job_id=notification.job)
                 return
             key = output_key(job.model, job.version, job.id, notification.attempt)
-            body = self.payloads.result(key)
-        if not payloads.is_json(body):
+            answer = stored_answer(self.payloads.result(key, bytes_max=RESULT_BYTES_MAX), key)
+        if answer is None:
             self._failed(
                 notification, code="invalid_output", message="The model's answer is not JSON."
             )
             return
-        packed = payloads.pack(body)
-        if packed is None and key is None:
-            key = self._key(notification)
         claim = Attempt(notification.job, self.region, notification.attempt)
-        answer = Answer(packed=packed) if packed is not None else Answer(key=key)
         outcome = self.endings.completed(claim, answer, now_ms=now_ms())
         if outcome.job is not None and outcome.job.erased:
             self._erase(outcome.job, notification.attempt)
@@ -156,16 +159,20 @@ class Completer:
 
     def _erase(self, job: Job, attempt: int) -> None:
         """The client erased the job while the model still worked on it."""
-        model = self.endings.policy.models.get(job.model)
-        versions = {job.version, *(model.versions if model else ())} - {None}
-        keys = [attempt_keys(job.model, str(version), job.id, attempt) for version in versions]
-        self.payloads.erase_results(set().union(*keys), region=self.region)
+        keys = result_keys(job, self.endings.policy, (attempt,))
+        self.payloads.erase_results(keys, region=self.region)
 
-    def _key(self, notification: Notification) -> str | None:
+    def _answer(self, notification: Notification, body: bytes) -> Answer | None:
+        """What to commit of an answer that came with its notification; None if it is no JSON."""
+        if not payloads.is_json(body):
+            return None
+        packed = payloads.pack(body)
+        if packed is not None:
+            return Answer(packed=packed)
         job = self.endings.ledger.get(notification.job)
         if job is None or job.version is None:
-            return None
-        return output_key(job.model, job.version, job.id, notification.attempt)
+            return Answer()  # nobody's: the ledger refuses it
+        return Answer(key=output_key(job.model, job.version, job.id, notification.attempt))
 
     def _failed(self, notification: Notification, *, code: str, message: str | None = None) -> None:
         """End the attempt; without a message, with the model's own."""

@@ -5,18 +5,25 @@ from what the ledger says, so that a crash between any two of them is repaired b
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import product
 
+from lambdas.adapters.endpoints import attempt_keys
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
-from lambdas.adapters.ledger import Attempt, Claim, Ledger, Outcome
+from lambdas.adapters.ledger import Attempt, Claim, Ledger, Outcome, live_key
 from lambdas.adapters.outbox import Outbox
+from lambdas.adapters.payloads import Result
 from lambdas.adapters.queues import Queues
+from lambdas.domain import payloads
 from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX, late_message
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Policy
 from lambdas.domain.retries import retry_delay_s
 
+RESULT_BYTES_MAX = 4 << 20
+"""Of a result that is read to see that it is JSON: parsed, it is some ten times as large."""
 CANCEL_TRIES_MAX = 4
 """Writes of one cancellation: more than a job changes between waiting and running meanwhile."""
 
@@ -41,6 +48,19 @@ class Answer:
     key: str | None = None
 
 
+def stored_answer(result: Result, key: str) -> Answer | None:
+    """What to commit of a result that is in the bucket; None if it is no JSON.
+
+    One of more than `RESULT_BYTES_MAX` is the client's to parse: it gets the model's own bytes.
+    """
+    if result.body is None:
+        return Answer(key=key)
+    if not payloads.is_json(result.body):
+        return None
+    packed = payloads.pack(result.body)
+    return Answer(packed=packed) if packed is not None else Answer(key=key)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endings:
     """Ends attempts in one region. `settle` must be called after a batch of them."""
@@ -62,6 +82,7 @@ class Endings:
             finished_ms=now_ms,
             output=answer.packed,
             output_key=answer.key,
+            live=_untold(claim) if isinstance(claim, Job) else None,
         )
         self._ended(claim, outcome, now_ms=now_ms, ok=1)
         return outcome
@@ -77,7 +98,9 @@ class Endings:
         if job.status is not Status.IN_PROGRESS:
             outcome = Outcome(won=False, job=job)
         elif delay_s is None:
-            outcome = self.ledger.apply(job, "fail", now_ms=now_ms, finished_ms=now_ms, error=error)
+            outcome = self.ledger.apply(
+                job, "fail", now_ms=now_ms, finished_ms=now_ms, error=error, live=_untold(job)
+            )
         else:
             self.queues.send(
                 model=job.model,
@@ -104,6 +127,7 @@ class Endings:
             now_ms=now_ms,
             finished_ms=now_ms,
             error={"code": "deadline_exceeded", "message": late_message(job.error)},
+            live=_untold(job),
         )
         # Any other end is not this one's to clean up: the model may be at work on the job.
         if outcome.job is not None and outcome.job.status is Status.EXPIRED:
@@ -122,10 +146,17 @@ class Endings:
             if current is None or current.status.terminal:
                 break
             # Each row leaves one state only; a job that changed meanwhile refuses the write.
-            name = "cancel" if current.status is Status.QUEUED else "abandon"
-            outcome = self.ledger.apply(current, name, now_ms=now_ms, finished_ms=now_ms)
+            outcome = (
+                self.ledger.apply(
+                    current, "cancel", now_ms=now_ms, finished_ms=now_ms, live=_untold(current)
+                )
+                if current.status is Status.QUEUED
+                else self.ledger.apply(current, "abandon", now_ms=now_ms, finished_ms=now_ms)
+            )
         if outcome.job is not None and outcome.job.status is Status.CANCELLED:
             self.outbox.announce(outcome.job)
+            if outcome.job.lease_ms is None:
+                self._done_with(outcome.job, now_ms=now_ms)
         return outcome
 
     def over(self, job: Job, *, attempt: int, now_ms: int) -> None:
@@ -147,16 +178,39 @@ class Endings:
         job = outcome.job
         if job is None or job.attempt != claim.attempt or not job.status.terminal:
             return  # forgotten, or a later attempt runs: its slot is not ours to give
-        if job.lease_ms is not None:  # cancelled while the model was at work on it
-            self.ledger.apply(job, "vacate", now_ms=now_ms)
         if job.slot:
             won = int(outcome.won)
             self._free(job.model, job.slot, ok=ok * won, bad=bad * won)
         if job.webhook:
             self.outbox.announce(job)
+        self._done_with(job, now_ms=now_ms)
+
+    def _done_with(self, job: Job, *, now_ms: int) -> None:
+        """The last step of an end: until it is made, sweep makes the others again."""
+        if job.live is not None:
+            self.ledger.apply(job, "vacate", now_ms=now_ms)
 
     def _free(self, model: str, slot: str, *, ok: int = 0, bad: int = 0) -> None:
         freed = self.freed[model]
         freed.slots.add(slot)
         freed.ok += ok
         freed.bad += bad
+
+
+def result_keys(job: Job, policy: Policy, attempts: Iterable[int]) -> set[str]:
+    """Where attempts of a job may have left a result, or an error, by any version."""
+    model = policy.models.get(job.model)
+    versions = {job.version, *(model.versions if model else ())} - {None}
+    return {
+        key
+        for version, attempt in product(versions, attempts)
+        for key in attempt_keys(job.model, str(version), job.id, attempt)
+    }
+
+
+def _untold(job: Job) -> str | None:
+    """What keeps a job in sweep's sight until its end is announced; None if nobody wants to hear.
+
+    A result that comes by a notification needs none: that is delivered again.
+    """
+    return live_key(job.owner, job.model) if job.webhook else None

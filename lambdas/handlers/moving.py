@@ -90,9 +90,10 @@ class Moving:
     def _movable(self, job: Job, order: Order) -> bool:
         if job.owner != order.source:
             return False
-        if job.status is Status.CANCELLED and order.state == LOST:
-            # Its model went with its region: nobody else says that it is no longer at work.
-            self.endings.ledger.apply(job, "vacate", now_ms=now_ms())
+        if job.status.terminal:
+            if order.state == LOST and job.live is not None:
+                # Whoever should have done with it went with its region, and so did its model.
+                self.endings.over(job, attempt=job.attempt, now_ms=now_ms())
             return False
         if job.status is Status.IN_PROGRESS:
             return order.state == LOST

@@ -5,7 +5,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from lambdas.adapters.clock import now_ms, now_s
-from lambdas.adapters.endpoints import attempt_keys
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
@@ -17,7 +16,7 @@ from lambdas.domain.policy import Policy
 from lambdas.domain.prediction import place
 from lambdas.domain.views import job_view
 from lambdas.handlers.api import Request, answer
-from lambdas.handlers.endings import Endings
+from lambdas.handlers.endings import Endings, result_keys
 from lambdas.handlers.snapshots import Snapshots
 
 PAGE_DEFAULT = 20
@@ -123,8 +122,9 @@ class Reading:
             brought=self.policy.regions if job.moves else (),
         )
         # Another region can have worked on it only if it was moved, which is a further attempt.
+        results = result_keys(job, self.policy, range(1, job.attempt + 1))
         for region in self.policy.regions if job.attempt > 1 else (job.owner,):
-            self.payloads.erase_results(result_keys(job, self.policy), region=region)
+            self.payloads.erase_results(results, region=region)
         logger.info("erased", job_id=job.id)
         return answer(200, {"id": job.id, "object": "job", "deleted": True})
 
@@ -163,20 +163,6 @@ class Reading:
                 return found, Cursor(last_day, last_ms, last_id)
             day, after = day - timedelta(days=1), None
         return found, Cursor(day.isoformat(), 0, "")
-
-
-def result_keys(job: Job, policy: Policy) -> set[str]:
-    """Where any attempt may have left a result, or an error."""
-    model = policy.models.get(job.model)
-    versions = set(model.versions) if model else set()
-    if job.version is not None:
-        versions.add(job.version)
-    return {
-        key
-        for version in versions
-        for attempt in range(1, job.attempt + 1)
-        for key in attempt_keys(job.model, version, job.id, attempt)
-    }
 
 
 def _changing() -> ApiError:

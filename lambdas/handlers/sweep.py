@@ -18,15 +18,15 @@ from lambdas.adapters.endpoints import output_key
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
-from lambdas.domain import payloads
 from lambdas.domain.job import Job, Status
 from lambdas.domain.moves import Order
 from lambdas.domain.policy import Model, Policy
-from lambdas.handlers.endings import Answer, Endings
+from lambdas.handlers.endings import RESULT_BYTES_MAX, Endings, result_keys, stored_answer
 from lambdas.handlers.moving import Moving
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.wiring import Execution, Function, Handler
 
+REPAIRS = ("leases", "ends", "deadlines", "slots", "dead_letters", "forgotten")
 DISPATCH_MS_MAX = 120_000
 """Twice dispatch's time limit: a slot reserved longer ago is held by a started job or by nobody."""
 DEAD_LETTERS_MAX = 100
@@ -40,6 +40,8 @@ SLOTS_EVERY_MIN = 2
 """How often old slots are held against all jobs: an attempt may just be long."""
 ALL_EVERY_MIN = 10
 TIME_LEFT_MS_MIN = 10_000
+END_MS_MAX = 60_000
+"""The longest that a function runs that ends jobs, but for sweep itself, which ran before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,14 @@ class Sweep:
         Returns:
             Counts of repairs by kind.
         """
-        counts = {"leases": 0, "deadlines": 0, "slots": 0, "dead_letters": 0, "forgotten": 0}
+        counts = {
+            "leases": 0,
+            "ends": 0,
+            "deadlines": 0,
+            "slots": 0,
+            "dead_letters": 0,
+            "forgotten": 0,
+        }
         at_ms = now_ms()
         models, minute = list(self.policy.models.values()), at_ms // 60_000
         # Another one is first every minute: a long backlog keeps no model from its repairs.
@@ -126,17 +135,19 @@ class Sweep:
         elif job.status is Status.IN_PROGRESS and (job.lease_ms or 0) <= now_ms:
             counts["leases"] += 1
             self._lease_over(model, job, now_ms)
-        elif job.status is Status.CANCELLED and job.lease_ms is not None and job.lease_ms <= now_ms:
-            counts["leases"] += 1
+        elif job.status.terminal and _left(job, now_ms):
+            counts["ends"] += 1
+            if job.erased:  # while the model was at work on it
+                keys = result_keys(job, self.policy, (job.attempt,))
+                self.payloads.erase_results(keys, region=self.region)
             self.endings.over(job, attempt=job.attempt, now_ms=now_ms)
 
     def _lease_over(self, model: Model, job: Job, now_ms: int) -> None:
         """Its notification never came: take the answer if there is one, else try again."""
         key = output_key(model.name, str(job.version), job.id, job.attempt)
-        body = self.payloads.find_result(key)
-        if body is not None and payloads.is_json(body):
-            packed = payloads.pack(body)
-            answer = Answer(packed=packed) if packed is not None else Answer(key=key)
+        result = self.payloads.find_result(key, bytes_max=RESULT_BYTES_MAX)
+        answer = None if result is None else stored_answer(result, key)
+        if answer is not None:
             outcome = self.endings.completed(job, answer, now_ms=now_ms)
         else:
             outcome = self.endings.failed(
@@ -249,6 +260,17 @@ def _look_at_all(used: Collection[str], model: Model, now_ms: int) -> bool:
         or oldest_ms > 1000 * model.lease_s
         or (oldest_ms > DISPATCH_MS_MAX and minute % SLOTS_EVERY_MIN == 0)
     )
+
+
+def _left(job: Job, now_ms: int) -> bool:
+    """Whether an ended job was left by who should have done with it.
+
+    Its model may be at work on it until its lease is over; else whoever ended it died.
+    """
+    if job.live is None:
+        return False
+    until_ms = job.lease_ms if job.lease_ms is not None else (job.finished_ms or 0) + END_MS_MAX
+    return until_ms <= now_ms
 
 
 def _reserved_ms(slot: str) -> int:

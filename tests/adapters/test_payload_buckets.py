@@ -8,7 +8,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from lambdas.adapters.payloads import Payloads
+from lambdas.adapters.payloads import Payloads, Result
 from lambdas.domain.names import Names
 
 REGIONS = ("us-east-1", "us-east-2", "us-west-2")
@@ -71,6 +71,26 @@ def test_a_deployment_of_one_region_keeps_one_copy(clients: Any) -> None:
     assert not buckets_with(clients, "inputs/a/1.json")
 
 
+def test_erasing_reaches_an_input_that_a_failed_request_left_elsewhere(clients: Any) -> None:
+    """The client sent it to a region that refused, then to another: it knows of one job only."""
+    store(clients, "us-east-1").keep_input("inputs/a/1.json", b'"x"', region="us-east-1")
+    store(clients, "us-west-2").keep_input("inputs/a/1.json", b'"x"', region="us-west-2")
+
+    store(clients, "us-west-2").erase_input("inputs/a/1.json", stored="us-west-2")
+
+    assert not buckets_with(clients, "inputs/a/1.json")
+
+
+def test_erasing_does_not_fail_for_a_place_that_never_had_the_input(clients: Any) -> None:
+    """A region that is away would refuse every DELETE."""
+    payloads = store(clients, "us-east-1", (*REGIONS, "eu-west-1"))
+    payloads.keep_input("inputs/a/1.json", b'"x"', region="us-east-1")
+
+    payloads.erase_input("inputs/a/1.json", stored="us-east-1")
+
+    assert not buckets_with(clients, "inputs/a/1.json")
+
+
 def test_an_input_can_be_erased_from_any_region(clients: Any) -> None:
     """The client's DELETE arrives where its client is, not where the job was accepted."""
     store(clients, "us-east-1").keep_input("inputs/a/1.json", b'"x"', region="us-east-1")
@@ -102,14 +122,15 @@ def test_a_result_that_is_not_there_is_told_apart_from_a_failure(clients: Any) -
     """Sweep retries a job without a result; it must not do so because S3 was away."""
     payloads = store(clients, "us-east-1")
     key = "results/m/v1/job_a/1.json"
-    assert payloads.find_result(key) is None
+    assert payloads.find_result(key, bytes_max=9) is None
 
     clients("us-east-1").put_object(Bucket=NAMES.bucket("us-east-1"), Key=key, Body=b"1")
-    assert payloads.find_result(key) == payloads.result(key) == b"1"
+    assert payloads.find_result(key, bytes_max=1) == Result(b"1")
+    assert payloads.result(key, bytes_max=0) == Result(None), "it is too large to be read"
 
     gone = Payloads(clients, Names("other", "123456789012"), "us-east-1", REGIONS)
     with pytest.raises(clients("us-east-1").exceptions.ClientError, match="NoSuchBucket"):
-        gone.find_result(key)
+        gone.find_result(key, bytes_max=9)
 
 
 def test_an_input_has_the_address_that_the_endpoint_reads(clients: Any) -> None:

@@ -189,6 +189,17 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(
     assert "hf_example" not in refusal(tmp_path, changed(field, value))
 
 
+def test_a_gate_that_would_outgrow_its_item_is_refused(tmp_path: Path) -> None:
+    """Found when the fleet is at its largest, it would stop every dispatcher of the model."""
+    document = changed("models/embedder/concurrency", 1000)
+    document["models"]["embedder"]["instances_max"] = 9
+
+    said = refusal(tmp_path, document)
+
+    assert "models.embedder.instances_max" in said
+    assert "at most 8 with a concurrency of 1000" in said
+
+
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     """Nobody has to run synthesis once per typing error."""
     document = changed("encryption", "none")

@@ -261,3 +261,16 @@ def test_an_erased_job_keeps_its_slot_until_the_model_is_done(region: Region) ->
 
     assert holds(region) == (set(), [])
     assert not region.objects()
+
+
+def test_an_erased_job_whose_end_is_never_heard_of_leaves_no_result(region: Region) -> None:
+    """The model wrote it after the client was told that it is gone."""
+    job = running(region)
+    region.ask("DELETE /v1/jobs/{id}", job=job)
+    region.put_object(HERE, output_key(MODEL, "v1", job, 1))
+
+    region.sleep(LEASE_S)
+    repair(region)
+
+    assert holds(region) == (set(), [])
+    assert not region.objects()

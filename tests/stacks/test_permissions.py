@@ -119,6 +119,7 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "sqs:DeleteMessage": tiers("-dead"),
         "sqs:SendMessage": {*tiers(), queue("webhooks")},
         "s3:GetObject": {f"{OURS}/results/*"},
+        "s3:DeleteObject": {f"{OURS}/results/*", f"{OURS}/failures/*"},
         "s3:ListBucket": {OURS},
         "lambda:InvokeFunction": {function("dispatch")},
     },
