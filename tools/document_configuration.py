@@ -123,7 +123,7 @@ TAIL = f"""
 - `share_min` of the tiers adds up to at most 1, and `target_wait_s` does not fall from
   {" to ".join(TIERS)}.
 - `deadline_s_default` is at most `deadline_s_max`; `instances_min` at most `instances_max`.
-- `instances_max` × `concurrency` is at most 8,000: the jobs at a time of a model in one region.
+- `instances_max` x `concurrency` is at most 8,000: the jobs at a time of a model in one region.
 - `requests_per_5_min_per_address` is at least 300 x `limits.tenant_rate_per_s`, or the firewall
   would stop a tenant that keeps to its rate.
 - `artifact` has exactly one of `s3` and `hub`; `revision` goes with `hub`, `directory` with `s3`,

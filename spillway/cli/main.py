@@ -1,5 +1,8 @@
 """The command line: what there is, in the order in which people meet it."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from spillway.cli import cost, demo, jobs, local, region, replay, simulate, tenants
@@ -13,6 +16,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        typer.echo(f"spillway {version('spillway')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Take what stands before the command."""
+
 
 app.command()(demo.demo)
 app.command()(local.local)

@@ -2,11 +2,13 @@
 
 import os
 import signal
+from importlib.metadata import version
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from spillway.cli.main import app
 from spillway.cli.terminal import Commands, explain, held_signals
 
 
@@ -55,3 +57,10 @@ def test_ctrl_c_exits_with_130() -> None:
         """Make it a group."""
 
     assert CliRunner().invoke(app, ["interrupted"]).exit_code == 130
+
+
+def test_the_version_is_told() -> None:
+    """The first question of whoever reads a report of a fault."""
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout == f"spillway {version('spillway')}\n"
