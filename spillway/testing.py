@@ -28,10 +28,12 @@ from config.schema import Deployment, load
 from lambdas.domain.names import FUNCTIONS
 from spillway import local
 from spillway.assembly import ROOT
+from spillway.client import Client
 from spillway.directory import add_tenant
 from spillway.leases import Leases
 from spillway.twin.calls import CallLog, Fault
 from spillway.twin.containers import Answer, Factory, LocalProcess, Python
+from spillway.twin.http import Transport
 from spillway.twin.regions import Side
 from spillway.twin.twin import Twin
 
@@ -219,6 +221,21 @@ class Stacks:
         client = self.twin.api(region or self.deployment.primary_region)
         client.headers["Authorization"] = f"Bearer {api_key or self.api_key}"
         return client
+
+    def client(self, *regions: str, api_key: str | None = None) -> Client:
+        """The Python client of the deployment, which fails over between its regions.
+
+        Args:
+            regions: Those that it knows, the preferred one first; all of them without any.
+            api_key: Another key than `stacks.api_key`.
+        """
+        return Client(
+            [f"http://twin/{region}" for region in regions or self.deployment.regions],
+            api_key or self.api_key,
+            transport=Transport(self.twin.scheduler, self.twin.gateway),
+            clock=self.twin.scheduler.now,
+            sleep=self.run_for,
+        )
 
     def model(self, name: str) -> Model:
         """A model, to say what it answers.

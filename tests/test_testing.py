@@ -33,6 +33,20 @@ def test_a_model_echoes_until_told_otherwise(stacks: Stacks) -> None:
     assert answer.json()["region"] == "us-west-2"
 
 
+def test_the_python_client_outlives_a_region(stacks: Stacks) -> None:
+    """A team that uses the client tests its own program against a lost region."""
+    home, *_ = stacks.deployment.regions
+    stacks.run_for(70)
+    with stacks.client() as client:
+        before = client.run("chat", "hello")
+        stacks.regions.kill(home)
+        after = client.run("chat", "hello again")
+
+    assert before.output == {"echo": "hello"}
+    assert after.output == {"echo": "hello again"}
+    assert (before.region, after.region != home) == (home, True)
+
+
 def test_hours_pass_in_an_instant(stacks: Stacks) -> None:
     """A test of a slow model must not be a slow test."""
     stacks.model("chat").answers(lambda _: "late", service_s=200.0)
