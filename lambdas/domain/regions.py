@@ -123,10 +123,13 @@ class Part:
 
 
 def parts(region: str, among: Sequence[str], *, executions: int) -> list[Part]:
-    """The parts that a survivor moves, one for each of its executions."""
-    first = among.index(region) * executions
-    of = len(among) * executions
-    return [Part(number=first + each, of=of) for each in range(executions)]
+    """The parts that a survivor moves, one for each of its executions.
+
+    A survivor's share is the same whatever `executions`: each decides by what it still sees of the
+    jobs, and who comes later sees fewer. What one thinks another's must be what that one takes.
+    """
+    of, first = len(among) * executions, among.index(region)
+    return [Part(number=number, of=of) for number in range(first, of, len(among))]
 
 
 def urgency(tier: str, created_ms: int, tiers: Sequence[str]) -> tuple[int, int]:
