@@ -57,6 +57,18 @@ class Leases:
         )
         return sum(page["Count"] for page in pages)
 
+    def holds(self, region: str, model: str) -> bool:
+        """Whether a region still owns unfinished jobs of a model; to ask costs one read unit."""
+        reply = self._client.query(
+            TableName=self._table,
+            IndexName="live",
+            Select="COUNT",
+            Limit=1,
+            KeyConditionExpression="live = :live",
+            ExpressionAttributeValues={":live": {"S": f"{region}#{model}"}},
+        )
+        return reply["Count"] > 0
+
     def drain(self, region: str, *, last: bool = False) -> str:
         """Let a region take no further jobs, and its peers take those that wait there.
 

@@ -77,7 +77,7 @@ class Outage:
             passed_s = round(scheduler.now() - began_s, 1)
             if seen.lost_s is None:
                 seen.lost_s = passed_s if self._leases.state(seen.region) == LOST else None
-            elif not self._held():
+            elif not any(self._leases.holds(seen.region, model) for model in self._models):
                 seen.moved_s = passed_s
         self._twin.regions.restore(seen.region)
 

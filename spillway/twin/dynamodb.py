@@ -20,6 +20,7 @@ from moto.dynamodb.responses import DynamoHandler
 
 from spillway.twin.calls import Call, Flight
 from spillway.twin.clock import Scheduler, Signal
+from spillway.twin.indexes import Indexes, Key, indexed
 from spillway.twin.replication import Replication
 from spillway.twin.resources import Resource, UnsupportedError
 
@@ -120,6 +121,7 @@ class DynamoDb:
         self._regions: dict[str, None] = {}
         self._stamps = count(1)
         self._undo = ExitStack()
+        self._undo.enter_context(indexed())
         for operation, sentence in (
             ("transact_write_items", "Transactions are not supported"),
             ("transact_get_items", "Transactions are not supported"),
@@ -156,14 +158,16 @@ class DynamoDb:
                 frozenset([*regions, *_witnesses(resource)]),
                 tuple(part["AttributeName"] for part in properties["KeySchema"]),
             )
-            for table in tables[1:]:
+            indexes = Indexes(tables[0])
+            for table in tables:
                 table.items = tables[0].items
-        elif len(tables) > 1:
-            replicas = [_Replica(table) for table in tables]
+                table.stream_shard = indexes  # type: ignore[assignment]
+        else:
+            # moto tells a table's stream about every write; these tables have no readers.
+            replicas = [_Replica(self, table) for table in tables]
             for replica in replicas:
-                others = [other for other in replicas if other is not replica]
-                # moto tells a table's stream about every write; these tables have no readers.
-                replica.table.stream_shard = _Writes(self, replica, others)  # type: ignore[assignment]
+                replica.others = [other for other in replicas if other is not replica]
+                replica.table.stream_shard = replica  # type: ignore[assignment]
         if not strong and tables[0].ttl["TimeToLiveStatus"] == "ENABLED":
             # Any replica may delete; the others hear of it.
             self._scheduler.after(self.ttl_every_s, self._expire, tables)
@@ -179,7 +183,7 @@ class DynamoDb:
         self._global.add(resource.physical_id)
         self._regions.update(dict.fromkeys([*regions, *_witnesses(resource)]))
 
-    def spread(self, source: "_Replica", target: "_Replica", key: tuple[Any, Any]) -> None:
+    def spread(self, source: "_Replica", target: "_Replica", key: Key) -> None:
         """Bring one item of one replica to another after the lag, unless that has a newer one."""
         stamp, item = source.stamps[key], copy.deepcopy(source.table.get_item(*key))
 
@@ -303,14 +307,17 @@ class DynamoDb:
         return checked
 
 
-class _Replica:
+class _Replica(Indexes):
     """One region's copy of an eventually consistent table, and when each item was written."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, owner: DynamoDb, table: Table) -> None:
+        super().__init__(table)
         self.table = table
-        self.stamps: dict[tuple[Any, Any], int] = {}
+        self.others: list[_Replica] = []
+        self.stamps: dict[Key, int] = {}
+        self._owner = owner
 
-    def put(self, key: tuple[Any, Any], item: Item | None) -> None:
+    def put(self, key: Key, item: Item | None) -> None:
         """Take over what another replica wrote, without telling anyone."""
         hash_key, range_key = key
         items: Any = self.table.items if range_key is None else self.table.items[hash_key]
@@ -319,25 +326,15 @@ class _Replica:
             items.pop(at, None)
         else:
             items[at] = item
+        super().write(key, item)
 
-
-class _Writes:
-    """Stands where moto expects a stream, and hears of every write to a replica."""
-
-    def __init__(self, owner: DynamoDb, replica: _Replica, others: list[_Replica]) -> None:
-        self._owner = owner
-        self._replica = replica
-        self._others = others
-
-    def add(self, old: Item | None, new: Item | None) -> None:
-        """Take note of a write; moto calls this."""
-        item = new or old
-        if item is None:
-            return
-        key = (item.hash_key, item.range_key)
-        self._replica.stamps[key] = self._owner.stamp()
-        for other in self._others:
-            self._owner.spread(self._replica, other, key)
+    def write(self, key: Key, item: Item | None) -> None:
+        """Take note of a write here, and tell the others."""
+        super().write(key, item)
+        if self.others:
+            self.stamps[key] = self._owner.stamp()
+            for other in self.others:
+                self._owner.spread(self, other, key)
 
 
 def _witnesses(resource: Resource) -> list[str]:

@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any, Final
 from unittest.mock import patch
@@ -63,6 +64,7 @@ def faster() -> ExitStack:
         (responses, "gen_amzn_requestid_long", _request_id),
         (BotocoreStubber, "process_request", _process_request),
         (Table, "all_items", _all_items),
+        (Item, "project", _project),
     ):
         stack.enter_context(patch.object(owner, name, ours))
     return stack
@@ -81,6 +83,21 @@ def _all_items(table: Table) -> list[Item]:
 
 def _both_keys(item: Any) -> tuple[Any, Any]:
     return item.hash_key.cast_value, item.range_key.cast_value
+
+
+_original_project = Item.project
+
+
+def _project(item: Item, paths: list[list[str]]) -> Item:
+    """Pick attributes of an item; moto translates all of them, and back, for each one."""
+    if any(len(path) != 1 or path[0].endswith("]") for path in paths):
+        return _original_project(item, paths)
+    picked = Item(item.hash_key, item.range_key, {})
+    for (name,) in paths:
+        if name in item.attrs:
+            # The item as a whole was not too large: its parts need not be measured again.
+            dict.__setitem__(picked.attrs, name, deepcopy(item.attrs[name]))
+    return picked
 
 
 def _get_value(serializer: Any, value: Any, key: str, shape: Any) -> Any:

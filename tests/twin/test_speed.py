@@ -66,6 +66,8 @@ def answers() -> list[Any]:
             "m": {"M": {"x": {"L": [{"N": "1"}]}}},
             "gone": {"BOOL": True},
             "used": {"SS": ["z"]},
+            "octets": {"B": b"bytes"},
+            "nothing": {"NULL": True},
         }
         client.put_item(TableName="t", Item=KEY | item)
         found: list[Any] = []
@@ -78,6 +80,11 @@ def answers() -> list[Any]:
                 found.append(answer)
                 found.append(client.get_item(TableName="t", Key=KEY))
         found.append(client.scan(TableName="t", FilterExpression="contains(used, b) OR n <> c"))
+        for paths in ("m, used, lacking, n", "#n, m.x[0]", "m.x, used", "octets, nothing"):
+            names: Any = {"ExpressionAttributeNames": {"#n": "n"}} if "#n" in paths else {}
+            found.append(
+                client.get_item(TableName="t", Key=KEY, ProjectionExpression=paths, **names)
+            )
         found.append(client.describe_table(TableName="t")["Table"]["KeySchema"])
         sqs = boto3.client("sqs", region_name="us-east-1")
         url = sqs.create_queue(QueueName="q")["QueueUrl"]
@@ -100,7 +107,7 @@ def test_answers_are_the_same_with_and_without() -> None:
     assert sum("Error" in each for each in plain) >= 10
 
 
-def pages(keys: list[Any]) -> list[Any]:
+def pages(keys: list[Any], projection: dict[str, Any]) -> list[Any]:
     """What scans and index queries of a table find, page by page, in their order."""
     with mock_aws():
         client = boto3.client("dynamodb", region_name="us-east-1")
@@ -110,7 +117,7 @@ def pages(keys: list[Any]) -> list[Any]:
                 {"AttributeName": "place", "KeyType": "HASH"},
                 {"AttributeName": "at", "KeyType": "RANGE"},
             ],
-            "Projection": {"ProjectionType": "ALL"},
+            "Projection": projection,
         }
         kinds: dict[str, Any] = {"pk": "S", "at": "N", "place": "S"}
         client.create_table(
@@ -124,6 +131,7 @@ def pages(keys: list[Any]) -> list[Any]:
         )
         for number in range(40):
             item: dict[str, Any] = {"pk": {"S": f"k{number * 17 % 40}"}, "at": {"N": str(-number)}}
+            item["more"] = {"M": {"a": {"L": [{"N": "1.50"}]}}}
             if number % 3:
                 item["place"] = {"S": f"p{number % 2}"}
             client.put_item(TableName="t", Item=item)
@@ -145,14 +153,20 @@ def pages(keys: list[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("keys", [["pk"], ["pk", "at"]])
-def test_items_come_in_the_same_order_with_and_without(keys: list[str]) -> None:
+@pytest.mark.parametrize("also", [None, [], ["more"]])
+def test_items_come_in_the_same_order_with_and_without(
+    keys: list[str], also: list[str] | None
+) -> None:
     """Pages follow from the order: another one would skip jobs or show them twice."""
     schema = [
         {"AttributeName": name, "KeyType": kind}
         for name, kind in zip(keys, ("HASH", "RANGE"), strict=False)
     ]
-    plain = pages(schema)
+    projection: dict[str, Any] = {"ProjectionType": "ALL" if also is None else "KEYS_ONLY"}
+    if also:
+        projection = {"ProjectionType": "INCLUDE", "NonKeyAttributes": also}
+    plain = pages(schema, projection)
     with faster():
-        fast = pages(schema)
+        fast = pages(schema, projection)
     assert fast == plain
     assert sum(map(len, plain)) == 40 + 2 * 13
