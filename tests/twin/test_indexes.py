@@ -63,21 +63,23 @@ def tables(**properties: Any) -> Iterator[tuple[Scheduler, dict[str, Any]]]:
             "GlobalSecondaryIndexes": [index],
             "Replicas": [{"Region": region} for region in regions],
         }
-        dynamodb.create(
-            Resource(
-                type="AWS::DynamoDB::GlobalTable",
-                logical_id="Things",
-                physical_id="things",
-                region=HERE,
-                account="123456789012",
-                stack="stack",
-                properties=table | properties,
-            )
+        resource = Resource(
+            type="AWS::DynamoDB::GlobalTable",
+            logical_id="Things",
+            physical_id="things",
+            region=HERE,
+            account="123456789012",
+            stack="stack",
+            properties=table | properties,
         )
-        yield scheduler, {name: hook.session(region=name).client("dynamodb") for name in regions}
-        dynamodb.close()
-        hook.close()
-        scheduler.close()
+        try:
+            dynamodb.create(resource)
+            sessions = {name: hook.session(region=name) for name in regions}
+            yield scheduler, {name: each.client("dynamodb") for name, each in sessions.items()}
+        finally:
+            dynamodb.close()
+            hook.close()
+            scheduler.close()
 
 
 def write(client: Any, what: str, name: str, place: str, at: int) -> None:
@@ -103,7 +105,7 @@ def found(client: Any) -> list[Any]:
     """The pages that every kind of query brings, of every part of the index."""
     pages = []
     for query in QUERIES:
-        for place in ("x", "y", "nowhere"):
+        for place in ("x", "y"):
             values: dict[str, Any] = {":place": {"S": place}}
             names = {}
             if ":at" in query["KeyConditionExpression"]:
@@ -121,7 +123,7 @@ def found(client: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("properties", [STRONG, {}])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     changes=st.lists(
         st.tuples(
@@ -142,10 +144,9 @@ def test_an_index_shows_what_a_look_at_every_item_shows(
         for region, what, name, place, at in changes:
             write(clients[region], what, name, place, at)
         for _ in range(2):
-            for region in (HERE, THIRD):
-                kept = found(clients[region])
-                with patch.object(Table, "query", MOTO_QUERY):
-                    assert kept == found(clients[region])
+            kept = found(clients[THERE])
+            with patch.object(Table, "query", MOTO_QUERY):
+                assert kept == found(clients[THERE])
             scheduler.run_for(5)
 
 
