@@ -49,6 +49,14 @@ SUPPORTED: Final[Mapping[str, str]] = {
     "StageName Tags TracingEnabled Variables",
     "AWS::ApplicationAutoScaling::ScalableTarget": "MaxCapacity MinCapacity ResourceId RoleARN "
     "ScalableDimension ServiceNamespace",
+    "AWS::CloudWatch::Alarm": "ActionsEnabled AlarmActions AlarmDescription AlarmName "
+    "ComparisonOperator DatapointsToAlarm Dimensions EvaluateLowSampleCountPercentile "
+    "EvaluationPeriods ExtendedStatistic InsufficientDataActions MetricName Metrics.Expression "
+    "Metrics.Id Metrics.Label Metrics.MetricStat.Metric Metrics.MetricStat.Period "
+    "Metrics.MetricStat.Stat Metrics.Period Metrics.ReturnData Namespace OKActions Period "
+    "Statistic Tags Threshold TreatMissingData",
+    "AWS::CloudWatch::CompositeAlarm": "ActionsEnabled AlarmActions AlarmDescription AlarmName "
+    "AlarmRule InsufficientDataActions OKActions Tags",
     "AWS::DynamoDB::GlobalTable": "AttributeDefinitions BillingMode GlobalSecondaryIndexes "
     "GlobalTableWitnesses KeySchema LocalSecondaryIndexes MultiRegionConsistency "
     "Replicas.DeletionProtectionEnabled Replicas.GlobalSecondaryIndexes.IndexName "
@@ -57,7 +65,7 @@ SUPPORTED: Final[Mapping[str, str]] = {
     "AWS::DynamoDB::Table": "AttributeDefinitions BillingMode DeletionProtectionEnabled "
     "GlobalSecondaryIndexes KeySchema LocalSecondaryIndexes PointInTimeRecoverySpecification "
     "SSESpecification TableName Tags TimeToLiveSpecification",
-    "AWS::Events::Rule": "Description Name ScheduleExpression State Targets",
+    "AWS::Events::Rule": "Description EventPattern Name ScheduleExpression State Targets",
     "AWS::Lambda::EventInvokeConfig": "FunctionName MaximumEventAgeInSeconds "
     "MaximumRetryAttempts Qualifier",
     "AWS::Lambda::EventSourceMapping": "BatchSize Enabled EventSourceArn FunctionName "
@@ -114,6 +122,7 @@ BY_MOTO: Final[Mapping[str, str]] = {
 """What moto itself runs, by type."""
 
 NO_EFFECT: Final[Mapping[str, str]] = {
+    "AWS::Budgets::Budget": "nothing costs money here",
     "AWS::CDK::Metadata": "tells AWS which constructs were used",
     "AWS::CertificateManager::Certificate": "nothing is encrypted on its way here",
     "AWS::CloudWatch::Dashboard": "is looked at in the console",
@@ -484,7 +493,13 @@ class _Type:
         self._owner = owner
         # `LayerVersion` has no name property of its own; `FunctionName` names others' function.
         kind = name.rpartition(":")[2]
-        names = {"GlobalTable": "TableName", "Rule": "Name", "RestApi": "", "Model": "ModelName"}
+        names = {
+            "CompositeAlarm": "AlarmName",
+            "GlobalTable": "TableName",
+            "Model": "ModelName",
+            "RestApi": "",
+            "Rule": "Name",
+        }
         self._name_property = names.get(kind, f"{kind}Name")
 
     def has_cfn_attr(self, attribute: str) -> bool:

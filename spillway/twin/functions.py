@@ -226,6 +226,7 @@ class Functions:
         log_bytes: Bytes written by function name, since the start.
         dropped: Asynchronous events given up, by function name.
         observers: Called with each report.
+        readers: Called with each line that is logged.
     """
 
     _open: ClassVar[list["Functions"]] = []
@@ -254,6 +255,7 @@ class Functions:
         self.log_bytes: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.observers: list[Callable[[Report], object]] = []
+        self.readers: list[Callable[[LogLine], object]] = []
         self._hook = hook
         self._definitions: dict[tuple[str, str], FunctionDefinition] = {}
         self._idle: defaultdict[tuple[str, str], list[_Environment]] = defaultdict(list)
@@ -555,7 +557,11 @@ class Functions:
         if rest:
             self._unended[caller.execution] = rest
         who = (caller.region, caller.function, caller.execution)
-        self.logs.extend(LogLine(self.scheduler.now(), *who, line) for line in lines if line)
+        for line in filter(None, lines):
+            logged = LogLine(self.scheduler.now(), *who, line)
+            self.logs.append(logged)
+            for reader in self.readers:
+                reader(logged)
 
     # -- asynchronous events -----------------------------------------------------------------
 

@@ -5,11 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, overload
 
+from spillway.twin.alarms import Alarms
 from spillway.twin.apigateway import ApiGateway
 from spillway.twin.calls import Call, Hook
 from spillway.twin.dynamodb import DynamoDb
 from spillway.twin.event_sources import EventSources
+from spillway.twin.events import Events
 from spillway.twin.functions import Functions
+from spillway.twin.metrics import Metrics
 from spillway.twin.s3 import S3
 from spillway.twin.sagemaker import SageMaker
 from spillway.twin.schedules import Schedules
@@ -44,10 +47,13 @@ class Condition:
 class Services:
     """What there is in regions."""
 
+    alarms: Alarms
     dynamodb: DynamoDb
     event_sources: EventSources
+    events: Events
     functions: Functions
     gateway: ApiGateway
+    metrics: Metrics
     s3: S3
     sagemaker: SageMaker
     schedules: Schedules
@@ -82,9 +88,10 @@ class Regions(Sequence[str]):
         """Stop everything in a region; what is stored there stays.
 
         Executions die where they are. No schedule, event source, asynchronous event or request
-        starts one; what was accepted waits. Calls to the region get a connect timeout, or a read
-        timeout if they are on their way. Its endpoints answer nothing; what they were computing
-        comes to the end that `Assumptions.in_flight` says once the region is back.
+        starts one; what was accepted waits. Alarms are not evaluated, and metrics are lost. Calls
+        to the region get a connect timeout, or a read timeout if they are on their way. Its
+        endpoints answer nothing; what they were computing comes to the end that
+        `Assumptions.in_flight` says once the region is back.
 
         Raises:
             UnknownRegionError: There is no such region.
@@ -96,6 +103,9 @@ class Regions(Sequence[str]):
         self._outages[region] += 1
         services = self._services
         services.schedules.pause(region)
+        services.alarms.pause(region)
+        services.metrics.pause(region)
+        services.events.pause(region)
         services.event_sources.pause(region)
         services.sagemaker.pause(region)
         services.s3.replication.leave(region)
@@ -178,6 +188,9 @@ class Regions(Sequence[str]):
             services.sagemaker.resume(region)
             services.functions.resume(region)
             services.event_sources.resume(region)
+            services.events.resume(region)
+            services.metrics.resume(region)
+            services.alarms.resume(region)
             services.schedules.resume(region)
 
     def restore_all(self) -> None:

@@ -20,11 +20,11 @@ from moto.core.responses import ActionResult
 from moto.s3.models import s3_backends
 from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
-from moto.sns.models import sns_backends
 
 from spillway.twin.clock import Event, Scheduler
 from spillway.twin.containers import Answer, Container, Factory, StartError
 from spillway.twin.resources import Resource, UnsupportedError
+from spillway.twin.sns import publish
 
 # InvokeEndpointAsync's limits (SageMaker Runtime API reference) and defaults.
 BODY_BYTES_MAX: Final = 128_000
@@ -668,7 +668,7 @@ class SageMaker:
         def tell() -> None:
             for _ in range(self._copies()):
                 if topic:
-                    _publish(topic, notice)
+                    publish(topic, notice)
 
         first, second = (
             (write, tell) if self.assumptions.output == "object_first" else (tell, write)
@@ -902,14 +902,6 @@ def _read(account: str, location: str) -> bytes | None:
 def _write(account: str, place: tuple[str, str], answer: Answer) -> None:
     written = s3_backends[account]["aws"].put_object(*place, answer.body)
     written.set_metadata({"Content-Type": answer.content_type}, replace=True)
-
-
-def _publish(topic: str, notice: str) -> None:
-    region, account = topic.split(":")[3:5]
-    backend = sns_backends[account][region]
-    backend.publish(notice, arn=topic)
-    # moto keeps every message for ever; a day of traffic would fill the memory.
-    backend.topics[topic].sent_notifications.clear()
 
 
 def _iso(at_s: float) -> str:

@@ -7,7 +7,7 @@ import calendar
 import json
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -90,18 +90,12 @@ class Schedules:
     def create(self, resource: Resource) -> Resource | None:
         """Deploy a rule from a template."""
         properties = resource.properties
-        for target in properties.get("Targets", []):
-            for name in set(target) - TARGET_PROPERTIES:
-                raise UnsupportedError(f"Targets.{name}: rules send events or constant input only")
         rule = Rule(
             name=resource.physical_id,
             region=resource.region,
             account=resource.account,
             expression=properties["ScheduleExpression"],
-            targets=[
-                Target(arn=target["Arn"], input=target.get("Input"))
-                for target in properties.get("Targets", [])
-            ],
+            targets=read_targets(properties),
             enabled=properties.get("State", "ENABLED") == "ENABLED",
         )
         self.add(rule)
@@ -115,9 +109,7 @@ class Schedules:
             UnsupportedError: The twin cannot run a target, or a part of the expression.
         """
         next_s(rule.expression, self.scheduler.now(), self.scheduler.now())
-        for target in rule.targets:
-            if target.arn.split(":")[2] not in ("lambda", "sqs"):
-                raise UnsupportedError(f"target {target.arn}: only functions and queues")
+        check_targets(rule.targets)
         self.remove(rule.arn)
         self._rules[rule.arn] = rule
         if rule.enabled:
@@ -156,15 +148,7 @@ class Schedules:
     def _send(self, rule: Rule, target: Target, when_s: float) -> None:
         if rule.region in self._paused:
             return
-        body = target.input or json.dumps(self._event(rule, when_s))
-        _, _, service, region, account, *rest = target.arn.split(":")
-        if service == "lambda":
-            try:
-                self._functions.invoke_async(region, function_name(target.arn), body)
-            except UnknownFunctionError:
-                return  # As with EventBridge, whose failed deliveries only show in a metric.
-        else:
-            sqs_backends[account][region].send_message(rest[0], body)
+        send(self._functions, target, target.input or json.dumps(self._event(rule, when_s)))
 
     def _event(self, rule: Rule, when_s: float) -> dict[str, Any]:
         """A scheduled event (EventBridge user guide, "Creating a rule that runs on a schedule")."""
@@ -179,6 +163,44 @@ class Schedules:
             "resources": [rule.arn],
             "detail": {},
         }
+
+
+def read_targets(properties: Mapping[str, Any]) -> tuple[Target, ...]:
+    """The targets of a rule in a template.
+
+    Raises:
+        UnsupportedError: One has a property that the twin does not run.
+    """
+    for target in properties.get("Targets", []):
+        for name in set(target) - TARGET_PROPERTIES:
+            raise UnsupportedError(f"Targets.{name}: rules send events or constant input only")
+    return tuple(
+        Target(arn=target["Arn"], input=target.get("Input"))
+        for target in properties.get("Targets", [])
+    )
+
+
+def check_targets(targets: Sequence[Target]) -> None:
+    """Make sure that a rule's targets can be reached.
+
+    Raises:
+        UnsupportedError: One is neither a function nor a queue.
+    """
+    for target in targets:
+        if target.arn.split(":")[2] not in ("lambda", "sqs"):
+            raise UnsupportedError(f"target {target.arn}: only functions and queues")
+
+
+def send(functions: Functions, target: Target, body: str) -> None:
+    """Deliver an event to a function, asynchronously, or to a queue."""
+    _, _, service, region, account, *rest = target.arn.split(":")
+    if service == "lambda":
+        try:
+            functions.invoke_async(region, function_name(target.arn), body)
+        except UnknownFunctionError:
+            return  # As with EventBridge, whose failed deliveries only show in a metric.
+    else:
+        sqs_backends[account][region].send_message(rest[0], body)
 
 
 def next_s(expression: str, created_s: float, after_s: float) -> float | None:

@@ -23,3 +23,20 @@ def subscribe(resource: Resource) -> Resource:
         # moto looks only whether something is there.
         subscription.attributes["RawMessageDelivery"] = "true"
     return replace(resource, physical_id=subscription.arn)
+
+
+def publish(topic: str, message: str, *, subject: str | None = None) -> None:
+    """Publish to a topic, if there is one.
+
+    Args:
+        topic: Its ARN.
+        message: The text.
+        subject: For subscribers that show one.
+    """
+    region, account = topic.split(":")[3:5]
+    backend = sns_backends[account][region]
+    if topic not in backend.topics:
+        return
+    backend.publish(message, arn=topic, subject=subject)
+    # moto keeps every message for ever; a day of traffic would fill the memory.
+    backend.topics[topic].sent_notifications.clear()

@@ -1,8 +1,9 @@
 """The twin: the stacks of a cloud assembly, running in this process on moto's state."""
 
 import os
+import uuid
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Self
 from unittest import mock
@@ -11,6 +12,9 @@ import httpx
 from moto import mock_aws
 from moto.moto_api._internal import mock_random
 
+from spillway.twin import alarm_messages
+from spillway.twin.alarm_messages import AlarmEvent
+from spillway.twin.alarms import Alarms
 from spillway.twin.apigateway import ApiGateway
 from spillway.twin.calls import Hook, Session
 from spillway.twin.clock import Scheduler
@@ -24,8 +28,10 @@ from spillway.twin.cloudformation import (
 from spillway.twin.containers import Factory
 from spillway.twin.dynamodb import DynamoDb
 from spillway.twin.event_sources import EventSources
-from spillway.twin.functions import Functions
+from spillway.twin.events import Events
+from spillway.twin.functions import Functions, UnknownFunctionError, function_name
 from spillway.twin.http import Transport
+from spillway.twin.metrics import Metrics
 from spillway.twin.regions import Regions, Services
 from spillway.twin.resources import Deploy
 from spillway.twin.route53 import Resolver, Route53
@@ -33,7 +39,7 @@ from spillway.twin.s3 import S3
 from spillway.twin.sagemaker import Assumptions, SageMaker
 from spillway.twin.scaling import Scaling
 from spillway.twin.schedules import Schedules
-from spillway.twin.sns import subscribe
+from spillway.twin.sns import publish, subscribe
 from spillway.twin.sqs import Sqs
 
 LOOPBACK: Final = r"https?://(127\.0\.0\.1|localhost)[:/].*"
@@ -43,9 +49,9 @@ class Twin:
     """A deployment on this machine; one at a time in a process, as moto's state is one.
 
     Each part is an attribute, with its settings and its faults: `scheduler`, `hook`, `functions`,
-    `event_sources`, `schedules`, `gateway`, `route53`, `sagemaker`, `dynamodb`, `s3`, `sqs`,
-    `scaling`, `cloudformation`, and `regions` for faults of whole regions. It is open from here on
-    until `close`, also as a context manager.
+    `event_sources`, `schedules`, `events`, `gateway`, `route53`, `sagemaker`, `dynamodb`, `s3`,
+    `sqs`, `scaling`, `metrics`, `alarms`, `cloudformation`, and `regions` for faults of whole
+    regions. It is open from here on until `close`, also as a context manager.
 
     Args:
         assembly: Directory that `make synth` wrote.
@@ -88,6 +94,7 @@ class Twin:
             undo.callback(self.functions.close)
             self.event_sources = EventSources(self.scheduler, self.hook, self.sqs, self.functions)
             self.schedules = Schedules(self.scheduler, self.functions)
+            self.events = Events(self.scheduler, self.functions, self.schedules)
             self.gateway = ApiGateway(self.scheduler, self.functions)
             self.route53 = Route53(self.scheduler, self.gateway)
             self.sagemaker = SageMaker(
@@ -98,6 +105,7 @@ class Twin:
             )
             undo.callback(self.sagemaker.close)
             self.scaling = Scaling(self.sagemaker)
+            self._open_cloudwatch(undo)
             self.dynamodb = DynamoDb(self.scheduler)
             undo.callback(self.dynamodb.close)
             self.hook.consistency = self.dynamodb
@@ -106,10 +114,13 @@ class Twin:
             self.regions = Regions(
                 self.hook,
                 Services(
+                    alarms=self.alarms,
                     dynamodb=self.dynamodb,
                     event_sources=self.event_sources,
+                    events=self.events,
                     functions=self.functions,
                     gateway=self.gateway,
+                    metrics=self.metrics,
                     s3=self.s3,
                     sagemaker=self.sagemaker,
                     schedules=self.schedules,
@@ -141,13 +152,50 @@ class Twin:
             )
         )
 
+    def _open_cloudwatch(self, undo: ExitStack) -> None:
+        """Start metrics and alarms, and lead lines, actions and events to where they go."""
+        self.metrics = Metrics(self.scheduler)
+        undo.callback(self.metrics.close)
+        self.functions.readers.append(lambda line: self.metrics.read_line(line.region, line.text))
+        self.alarms = Alarms(self.scheduler, self.metrics, act=self._act)
+        undo.callback(self.alarms.close)
+        self.alarms.observers.append(self._tell_bus)
+
+    def _act(self, region: str, action: str, event: AlarmEvent) -> None:
+        """Run an alarm's action.
+
+        CloudWatch does not "detect any errors resulting from an attempt to invoke nonexistent
+        actions" (user guide, "Using Amazon CloudWatch alarms").
+        """
+        service = action.split(":")[2]
+        if service == "sns":
+            publish(
+                action,
+                alarm_messages.notification(event),
+                subject=alarm_messages.subject(event),
+            )
+        elif service == "lambda":
+            with suppress(UnknownFunctionError):
+                self.functions.invoke_async(
+                    region, function_name(action), alarm_messages.invocation(event)
+                )
+        else:
+            execute = getattr(self.scaling, "execute", None)
+            if execute is not None:
+                execute(region, action, value=event.value, threshold=event.threshold)
+
+    def _tell_bus(self, event: AlarmEvent) -> None:
+        id_ = str(uuid.UUID(int=self.scheduler.random.getrandbits(128), version=4))
+        self.events.put(event.region, alarm_messages.state_change(event, id_=id_))
+
     def _services(self) -> Mapping[str, Deploy]:
         """Which service creates a resource, by its type."""
         by_service = {
             "AWS::ApiGateway": self.gateway.create,
             "AWS::ApplicationAutoScaling": self.scaling.create,
+            "AWS::CloudWatch": self.alarms.create,
             "AWS::DynamoDB": self.dynamodb.create,
-            "AWS::Events": self.schedules.create,
+            "AWS::Events": self.events.create,
             "AWS::Lambda": self.functions.create,
             "AWS::Route53": self.route53.create,
             "AWS::S3": self.s3.create,

@@ -1,19 +1,24 @@
-"""A small AWS in virtual time: queues, functions, event source mappings and schedules."""
+"""A small AWS in virtual time: queues, functions, schedules, metrics, alarms and events."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 from moto import mock_aws
 
+from spillway.twin.alarm_messages import AlarmEvent
+from spillway.twin.alarms import Alarms
 from spillway.twin.calls import Hook
-from spillway.twin.clock import Scheduler
+from spillway.twin.clock import START_S, Scheduler
 from spillway.twin.event_sources import EventSources
+from spillway.twin.events import Events
 from spillway.twin.functions import Answer, FunctionDefinition, Functions
+from spillway.twin.metrics import Metric, Metrics
 from spillway.twin.schedules import Schedules
 from spillway.twin.sqs import Sqs
 
 REGION = "us-east-1"
+PRESSURE = Metric("Spillway", "Pressure")
 
 
 class Code:
@@ -39,6 +44,56 @@ class World:
         self.functions = functions
         self.sources = EventSources(scheduler, hook, sqs, functions)
         self.schedules = Schedules(scheduler, functions)
+        self.events = Events(scheduler, functions, self.schedules)
+        self.metrics = Metrics(scheduler)
+        self.acted: list[tuple[float, str, AlarmEvent]] = []
+        self.alarms = Alarms(scheduler, self.metrics, act=self._act)
+
+    def close(self) -> None:
+        """End it all."""
+        self.scheduler.close()
+        for service in (self.alarms, self.metrics, self.functions, self.sqs, self.hook):
+            service.close()
+
+    def _act(self, region: str, action: str, event: AlarmEvent) -> None:
+        self.acted.append((round(self.scheduler.now() - START_S), action, event))
+
+    def alarm(self, name: str = "high", **properties: Any) -> None:
+        """Create an alarm: three minutes in a row above 10, unless told otherwise."""
+        self.alarms.put(
+            "123456789012",
+            REGION,
+            {
+                "AlarmName": name,
+                "Namespace": "Spillway",
+                "MetricName": "Pressure",
+                "Statistic": "Maximum",
+                "Period": 60,
+                "EvaluationPeriods": 3,
+                "Threshold": 10,
+                "ComparisonOperator": "GreaterThanThreshold",
+                **properties,
+            },
+        )
+
+    def feed(
+        self, values: Sequence[float | None], *, every_s: float = 60.0, **settings: Any
+    ) -> None:
+        """Let time pass, and put a value in the middle of each period; None puts nothing."""
+        for value in values:
+            self.scheduler.run_for(every_s / 2)
+            if value is not None:
+                self.metrics.put(REGION, PRESSURE, [value], **settings)
+            self.scheduler.run_for(every_s / 2)
+
+    def state(self, name: str = "high") -> str:
+        """An alarm's state, as an operator sees it."""
+        answer = self.client("cloudwatch").describe_alarms(AlarmNames=[name])
+        shown: list[str] = [
+            alarm["StateValue"] for alarm in answer["MetricAlarms"] + answer["CompositeAlarms"]
+        ]
+        assert shown == [self.alarms.state(REGION, name).value]
+        return shown[0]
 
     def client(self, service: str, function: str = "operator") -> Any:
         """A client of somebody outside of any task."""
@@ -74,12 +129,8 @@ def world() -> Iterator[World]:
     with mock_aws(config={"lambda": {"use_docker": False}, "core": {"reset_boto3_session": False}}):
         scheduler = Scheduler(virtual=True, seed=1)
         hook = Hook(scheduler)
-        sqs = Sqs(scheduler)
-        functions = Functions(scheduler, hook)
+        world = World(scheduler, hook, Sqs(scheduler), Functions(scheduler, hook))
         try:
-            yield World(scheduler, hook, sqs, functions)
+            yield world
         finally:
-            scheduler.close()
-            functions.close()
-            sqs.close()
-            hook.close()
+            world.close()

@@ -13,14 +13,17 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 from moto import mock_aws
 
+from spillway.twin.alarms import Alarms
 from spillway.twin.apigateway import ApiGateway
 from spillway.twin.calls import LATENCY_S, Call, Fault, Hook
 from spillway.twin.clock import START_S, Scheduler
 from spillway.twin.containers import Python
 from spillway.twin.dynamodb import DynamoDb
 from spillway.twin.event_sources import EventSource, EventSources
+from spillway.twin.events import EventRule, Events
 from spillway.twin.functions import Answer, FunctionDefinition, Functions
 from spillway.twin.http import Transport
+from spillway.twin.metrics import Metric, Metrics
 from spillway.twin.regions import Condition, Regions, Services, UnknownRegionError
 from spillway.twin.resources import Resource
 from spillway.twin.s3 import S3
@@ -69,11 +72,22 @@ class World:
         self.sagemaker = SageMaker(scheduler, {"model": echo}, assumptions=assumptions)
         self.dynamodb = DynamoDb(scheduler, lag_s=1.0)
         self.s3 = S3(scheduler, lag_s=5.0)
+        self.events = Events(scheduler, self.functions, self.schedules)
+        self.metrics = Metrics(scheduler)
+        self.acted: list[tuple[str, str]] = []
+        self.alarms = Alarms(
+            scheduler,
+            self.metrics,
+            act=lambda region, action, event: self.acted.append((region, event.state.value)),
+        )
         services = Services(
+            alarms=self.alarms,
             dynamodb=self.dynamodb,
             event_sources=self.sources,
+            events=self.events,
             functions=self.functions,
             gateway=self.gateway,
+            metrics=self.metrics,
             s3=self.s3,
             sagemaker=self.sagemaker,
             schedules=self.schedules,
@@ -85,7 +99,15 @@ class World:
     def close(self) -> None:
         """End it all."""
         self.scheduler.close()
-        for service in (self.sagemaker, self.s3, self.dynamodb, self.functions, self.sqs):
+        for service in (
+            self.alarms,
+            self.metrics,
+            self.sagemaker,
+            self.s3,
+            self.dynamodb,
+            self.functions,
+            self.sqs,
+        ):
             service.close()
         self.hook.close()
 
@@ -357,6 +379,45 @@ def test_nothing_begins_in_a_dead_region(world: World) -> None:
     # The two ticks of the outage are gone for good; the third comes at its own time.
     assert sorted(what) == ["event", "message", "tick"]
     assert next(at_s for at_s, _, event in world.runs if event == "tick") == pytest.approx(180, 1)
+
+
+def test_a_dead_region_watches_nothing(world: World) -> None:
+    """Its metrics stop with it: an alarm there neither fires nor tells the others.
+
+    What EventBridge had accepted is delivered when the region is back.
+    """
+    world.deploy(THERE, "work", lambda event, client, sleep: None)
+    arn = f"arn:aws:lambda:{THERE}:{ACCOUNT}:function:work"
+    properties = {
+        "AlarmName": "high",
+        "Namespace": "Spillway",
+        "MetricName": "Pressure",
+        "Statistic": "Maximum",
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "Threshold": 1,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "AlarmActions": [arn],
+    }
+    for region in (HERE, THERE):
+        world.alarms.put(ACCOUNT, region, properties)
+    pattern = {"source": ["aws.cloudwatch"]}
+    world.events.add(
+        EventRule(name="on", region=THERE, pattern=pattern, targets=(Target(arn=arn),))
+    )
+    world.events.put(THERE, {"source": "aws.cloudwatch"})
+    world.regions.kill(THERE)
+    for region in (HERE, THERE):
+        world.metrics.put(region, Metric("Spillway", "Pressure"), [5.0])
+    world.scheduler.run_for(120)
+    assert world.acted == [(HERE, "ALARM")]
+    assert world.runs == []
+
+    world.regions.restore(THERE)
+    world.metrics.put(THERE, Metric("Spillway", "Pressure"), [5.0])
+    world.scheduler.run_for(120)
+    assert world.acted == [(HERE, "ALARM"), (THERE, "ALARM")]
+    assert [event for _, _, event in world.runs] == [{"source": "aws.cloudwatch"}]
 
 
 def test_messages_in_flight_come_back_by_the_clock(world: World) -> None:

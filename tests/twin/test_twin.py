@@ -13,6 +13,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from moto.awslambda.models import LambdaBackend
+from moto.cloudwatch.models import CloudWatchBackend
 from moto.dynamodb.responses import DynamoHandler
 from moto.s3 import notifications
 from moto.sagemaker.responses import SageMakerResponse
@@ -27,6 +28,19 @@ ACCOUNT, REGION = "111122223333", "us-east-1"
 CODE = '''"""A function that copies messages to a table."""
 
 import json
+import time
+
+METRIC = json.dumps(
+    {
+        "_aws": {
+            "Timestamp": "NOW",
+            "CloudWatchMetrics": [
+                {"Namespace": "Twin", "Dimensions": [[]], "Metrics": [{"Name": "Copied"}]}
+            ],
+        },
+        "Copied": 1,
+    }
+).replace('"NOW"', "NOW")
 
 
 class Handle:
@@ -39,11 +53,20 @@ class Handle:
             for record in event["Records"]:
                 item = {"pk": {"S": record["body"]}, "task": {"S": environ["TASK"]}}
                 table.put_item(TableName="done", Item=item)
+            print(METRIC.replace("NOW", str(int(time.time() * 1000))))
 
         return handle
 
 
+class Note:
+    """Logs what it gets."""
+
+    def environment(self, *, environ, session, sleep):
+        return lambda event, context: print("noted", event["alarmData"]["alarmName"])
+
+
 handle = Handle()
+note = Note()
 '''
 RESOURCES = {
     "Done": {
@@ -84,6 +107,65 @@ RESOURCES = {
         },
     },
 }
+
+WATCHING = {
+    "Copied": {
+        "Type": "AWS::CloudWatch::Alarm",
+        "Properties": {
+            "AlarmName": "copied",
+            "Namespace": "Twin",
+            "MetricName": "Copied",
+            "Statistic": "Sum",
+            "Period": 60,
+            "EvaluationPeriods": 1,
+            "Threshold": 0,
+            "ComparisonOperator": "GreaterThanThreshold",
+            "TreatMissingData": "notBreaching",
+            "AlarmActions": [
+                {"Ref": "Pages"},
+                {"Fn::GetAtt": ["Note", "Arn"]},
+                f"arn:aws:sns:{REGION}:{ACCOUNT}:gone",
+                f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:gone",
+                f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:scalingPolicy:gone",
+            ],
+        },
+    },
+    "Any": {
+        "Type": "AWS::CloudWatch::CompositeAlarm",
+        "Properties": {"AlarmName": "any", "AlarmRule": {"Fn::Sub": 'ALARM("${Copied.Arn}")'}},
+    },
+    "OnAny": {
+        "Type": "AWS::Events::Rule",
+        "Properties": {
+            "EventPattern": {
+                "source": ["aws.cloudwatch"],
+                "detail": {"alarmName": [{"Ref": "Any"}], "state": {"value": ["ALARM"]}},
+            },
+            "Targets": [{"Arn": {"Fn::GetAtt": ["Paged", "Arn"]}, "Id": "queue"}],
+        },
+    },
+    "Note": {
+        "Type": "AWS::Lambda::Function",
+        "Properties": {
+            "FunctionName": "note",
+            "Handler": "twin_copy.note",
+            "Role": "arn:aws:iam::111122223333:role/note",
+            "Code": {"S3Bucket": "assets", "S3Key": "code.zip"},
+        },
+    },
+    "Pages": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "pages"}},
+    "Paged": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "paged"}},
+    "ToPaged": {
+        "Type": "AWS::SNS::Subscription",
+        "Properties": {
+            "Protocol": "sqs",
+            "TopicArn": {"Ref": "Pages"},
+            "Endpoint": {"Fn::GetAtt": ["Paged", "Arn"]},
+            "RawMessageDelivery": True,
+        },
+    },
+}
+"""What watches the stack: an alarm on what the function logs, and everything that it tells."""
 
 
 @pytest.fixture
@@ -156,6 +238,36 @@ def test_what_the_template_connects_is_connected(small: Path, opened: Callable[.
     assert [call.function for call in twin.hook.log.of(operation="PutItem")] == ["copy"]
 
 
+def test_alarms_reach_whom_they_should(small: Path, opened: Callable[..., Twin]) -> None:
+    """A bad version is taken back only if its metric, its alarm and its function are connected.
+
+    What does not exist is not told, and holds up nothing (CloudWatch user guide, "Using Amazon
+    CloudWatch alarms": it does not "detect any errors resulting from an attempt to invoke
+    nonexistent actions").
+    """
+    document = {"Resources": RESOURCES | WATCHING}
+    (small / "Small.json").write_text(json.dumps(document), encoding="utf-8")
+    twin = opened(small)
+    sqs = twin.operator(REGION).client("sqs")
+    sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="todo")["QueueUrl"], MessageBody="x")
+    twin.scheduler.run_for(70)
+
+    assert [line.text for line in twin.functions.logs if line.function == "note"] == [
+        "noted copied"
+    ]
+    answer = sqs.receive_message(
+        QueueUrl=sqs.get_queue_url(QueueName="paged")["QueueUrl"], MaxNumberOfMessages=10
+    )
+    bodies = [json.loads(message["Body"]) for message in answer["Messages"]]
+    assert {body.get("AlarmName") or body["detail"]["alarmName"] for body in bodies} == {
+        "copied",
+        "any",
+    }
+    shown = twin.operator(REGION).client("cloudwatch").describe_alarms(AlarmNames=["copied", "any"])
+    states = [alarm["StateValue"] for alarm in shown["MetricAlarms"] + shown["CompositeAlarms"]]
+    assert states == ["ALARM", "ALARM"]
+
+
 def test_somebody_elses_boto3_reaches_the_deployment(
     small: Path, opened: Callable[..., Twin]
 ) -> None:
@@ -226,6 +338,8 @@ def test_nothing_of_a_twin_is_left_behind(small: Path) -> None:
         (DynamoHandler, "transact_write_items"),
         (notifications, "send_event"),
         (SageMakerResponse, "describe_endpoint"),
+        (CloudWatchBackend, "put_metric_alarm"),
+        (CloudWatchBackend, "put_metric_data"),
     )
     before = [getattr(owner, name) for owner, name in owners]
     now_s = time.time()
