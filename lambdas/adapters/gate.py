@@ -197,6 +197,16 @@ class Gate:
             ExpressionAttributeValues=values,
         )
 
+    def lease(self, model: str, may_start_ms: int | None) -> None:
+        """Write only until when a model's jobs may be started, by the region's lease."""
+        change: Any = {"UpdateExpression": "REMOVE may_start_ms"}
+        if may_start_ms is not None:
+            change = {
+                "UpdateExpression": "SET may_start_ms = :until",
+                "ExpressionAttributeValues": {":until": {"N": str(may_start_ms)}},
+            }
+        self.client.update_item(TableName=self.table, Key=_model(model), **change)
+
     def count_submissions(self, tenant: str, number: int, *, window: int, limit: int) -> int | None:
         """Count submissions of a tenant in this region, all or none.
 

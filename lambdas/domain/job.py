@@ -74,6 +74,7 @@ class Transition:
 _RUN = frozenset({"started_ms", "lease_ms", "version", "slot", "message"})
 _END = frozenset({"live", "lease_ms", "input", "input_key"})
 _RUNNING = frozenset({Status.IN_PROGRESS})
+_MOVED = frozenset({"attempt", "owner", "live", "moves"})
 _TOLD = frozenset({"live"})
 """Kept by the end of a job whose client wants to hear of it, until that is announced."""
 
@@ -191,11 +192,13 @@ TRANSITIONS: dict[str, Transition] = {
         removes=_RUN,
     ),
     "move": Transition(
-        sources=LIVE,
+        sources=frozenset({Status.QUEUED}),
         target=Status.QUEUED,
-        sets=frozenset({"attempt", "owner", "live", "moves"}),
+        sets=_MOVED,
         removes=_RUN,
     ),
+    # Only from a lost region: in any other the model may be at work on it.
+    "evacuate": Transition(sources=LIVE, target=Status.QUEUED, sets=_MOVED, removes=_RUN),
     "cancel": Transition(
         sources=frozenset({Status.QUEUED}),
         target=Status.CANCELLED,

@@ -12,14 +12,15 @@ EXECUTIONS = 8
 """Into how many executions a survivor splits a long list: one write after the other takes some
 30 ms, and ten thousand jobs are to be moved by two survivors in a minute."""
 LONG = 500
-"""With so many unfinished jobs of one model it is split."""
+"""With so many unfinished jobs it is split."""
 AGAIN_S = 60
 """When jobs are looked for again that are left in a region that is lost or drained: by then the
 executions before have ended."""
 RELIEVE_EVERY_S = 10
 """How often jobs are taken from an overloaded region: two beats, so that its snapshot knows."""
 OVERLOADED = 1.5
-"""Predicted wait over target wait from which a region is relieved."""
+"""Predicted wait over target wait from which a region is relieved; one without an instance is
+relieved in any case, because nobody knows when it gets one."""
 IDLE = 0.5
 """And up to which another one is idle enough to take from it."""
 MOVES_MAX = 3
@@ -93,7 +94,7 @@ def taking_over(
         region: This one.
         source: The region that is gone.
         peers: What is seen of all others.
-        unfinished: Jobs of its largest model that are known to be left, as far as was counted.
+        unfinished: Its jobs that are known to be left, as far as was counted.
     """
     executions = EXECUTIONS if unfinished >= LONG else 1
     among = survivors(region, peers)
@@ -131,8 +132,11 @@ def relieving(
             continue
         there, own = _load(peer["models"][name]), _load(here[name])
         misses = any(
-            predicted_wait_s(model, policy.tiers, tier.name, there)
-            > OVERLOADED * tier.target_wait_s
+            (
+                there.instances == 0
+                or predicted_wait_s(model, policy.tiers, tier.name, there)
+                > OVERLOADED * tier.target_wait_s
+            )
             and predicted_wait_s(model, policy.tiers, tier.name, own) < IDLE * tier.target_wait_s
             for tier in policy.tiers
             if there.waiting.get(tier.name, 0)

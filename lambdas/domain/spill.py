@@ -91,13 +91,16 @@ def offers(
         now_ms: This region's time.
 
     Returns:
-        Empty while the wait here meets the tier's target. A region that is drained sends
-        everything away, to any peer that serves.
+        Empty while the wait here meets the tier's target. A region without an instance sends
+        jobs to peers that have some, however long the target: nobody knows when it gets one. A
+        region that is drained sends everything away, to any peer that serves.
     """
     drained = (snapshot.get("lease") or {}).get("state") == DRAINED
-    before = snapshot.get("models", {}).get(model.name, {}).get("spilling", ())
+    here = snapshot.get("models", {}).get(model.name, {})
+    bare = here.get("instances") == 0
     target_s = next(each.target_wait_s for each in tiers if each.name == tier)
-    if not drained and wait_s <= target_s * (CALM_SHARE if tier in before else 1.0):
+    calm = CALM_SHARE if tier in here.get("spilling", ()) else 1.0
+    if not drained and not bare and wait_s <= target_s * calm:
         return ()
     found = []
     for region, peer in snapshot.get("peers", {}).items():

@@ -6,9 +6,11 @@ any two steps leaves either nothing that counts or a job that will run.
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
+from zlib import crc32
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms, now_s
@@ -32,6 +34,8 @@ from lambdas.handlers.api import Request
 
 RETRY_AFTER_NO_REGION_S = 5
 """A beat: a region that wins its lease back says so with its next one."""
+PEERS_ASKED_MAX = 2
+"""Each that does not answer takes some seconds, and the request has 29."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,22 +95,31 @@ class Accepting:
         A peer that does not answer is left alone; the message that it may have got nevertheless
         names a job of another region there, and is dropped.
         """
-        for offer in offers:
-            if not drained and not self.gate.take_credit(
-                offer.region, job.model, offered_ms=offer.at_ms, limit=offer.jobs
-            ):
-                continue
+        for offer in islice(self._takers(job, offers, drained=drained), PEERS_ASKED_MAX):
             away = replace(job, owner=offer.region, stored=offer.region if job.input_key else None)
             try:
                 self._send(away, submission)
             except AWS_ERRORS as error:
                 logger.warning("not spilled", to=offer.region, reason=reason(error))
-                break
+                continue
             return away
         if drained:
             raise _no_region()
         self._send(job, submission)
         return job
+
+    def _takers(self, job: Job, offers: Sequence[Offer], *, drained: bool) -> Iterator[Offer]:
+        """The peers to which a job may go, in order; a credit of each is taken when it is asked.
+
+        A drained region sends jobs away also when all offers are used up: then to all peers alike.
+        """
+        for offer in offers:
+            if offer.jobs > 0 and self.gate.take_credit(
+                offer.region, job.model, offered_ms=offer.at_ms, limit=offer.jobs
+            ):
+                yield offer
+        if drained:
+            yield from sorted(offers, key=lambda offer: crc32(f"{offer.region}{job.id}".encode()))
 
     def _send(self, job: Job, submission: Submission) -> None:
         if job.input_key is not None:

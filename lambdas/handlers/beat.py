@@ -3,7 +3,8 @@
 It renews the region's lease in the ledger and watches those of its peers, counts instances into
 the gate, writes the snapshot that submit decides on and the verdict that the health check reads,
 and rings bells that were lost.
-EventBridge knows no rate below a minute, so each minute's tick sends twelve delayed messages.
+EventBridge knows no rate below a minute, so each minute's tick sends delayed messages for it,
+and a few for the next.
 """
 
 import json
@@ -36,6 +37,11 @@ TIME_LEFT_MS_MIN = 6_000
 TICK_S = 60
 OUTCOME_DECAY = 0.9
 """Kept of the outcome counts at each beat: half of them are forgotten in about 33 s."""
+SPARE_BEATS_S = (60, 75, 90, 105)
+"""Of the next minute, for when its tick is lost: enough to keep the lease, and no further batch."""
+BEAT_LATE_MS_MAX = 10_000
+BEAT_MS_MIN = 2_000
+"""A beat so soon after another sees nothing new."""
 SEND_TRIES_MAX = 3
 SEND_BATCH_MAX = 10
 """Messages in one SendMessageBatch (SQS API reference)."""
@@ -59,13 +65,15 @@ class Beat:
     ordering: Ordering
 
     def once(self, *, time_left_ms: Callable[[], int]) -> dict[str, Any]:
-        """Look at everything once; returns the snapshot that was written.
+        """Look at everything once; returns the snapshot that stands then.
 
         When the time is short, what is left is shown as the last beat saw it: a snapshot that is
         not written is a region that is not ready.
         """
         at_ms = now_ms()
         before = self.gate.snapshot()
+        if 0 <= at_ms - before.get("at_ms", 0) < BEAT_MS_MIN:
+            return before
         standing = self.leasing.once(before, now_ms=at_ms)
         verdict = standing.verdict
         until_ms = regions.may_start_ms(standing.lease, regions=len(self.policy.regions))
@@ -74,11 +82,12 @@ class Beat:
         seen_before: Mapping[str, Any] = before.get("models", {})
         for model in self._in_turn(at_ms):
             last = seen_before.get(model.name)
-            if time_left_ms() < TIME_LEFT_MS_MIN:
-                logger.warning("beat ran out of time", model=model.name)
-                models |= {} if last is None else {model.name: last}
-                continue
             try:
+                if time_left_ms() < TIME_LEFT_MS_MIN:
+                    logger.warning("beat ran out of time", model=model.name)
+                    models |= _unseen(model, last)
+                    self.gate.lease(model.name, until_ms)
+                    continue
                 seen = self._look_at(model, tenants, at_ms, until_ms)
                 spilled = (last or {}).get("spilling", ())
                 seen["spilling"] = spill.spilling(model, self.policy.tiers, _load(seen), spilled)
@@ -86,10 +95,16 @@ class Beat:
             except AWS_ERRORS as error:
                 # One model that cannot be seen must not hide the others.
                 verdict = verdict or f"cannot see {model.name}: {reason(error)}"
+                models |= _unseen(model, last)
                 logger.warning("model not seen", model=model.name, reason=reason(error))
-        told = {"at_ms": at_ms, "models": models, "grants": self._grants(models, verdict)}
+        told: dict[str, Any] = {
+            "at_ms": at_ms,
+            "models": models,
+            "grants": self._grants(models, verdict),
+        }
         if standing.lease.get("state") == regions.SERVING:
-            self.ordering.once(told, standing.peers, before, beat_s=BEAT_S, now_ms=at_ms)
+            relieved = self.ordering.once(told, standing.peers, before, beat_s=BEAT_S, now_ms=at_ms)
+            told["grants"] |= dict.fromkeys(relieved, 0)
         snapshot = {
             **told,
             "tenants": dict(tenants),
@@ -117,21 +132,24 @@ class Beat:
         return {
             name: spill.grant(self.policy.models[name], _load(seen), peers=peers, seconds=BEAT_S)
             for name, seen in models.items()
-            if not verdict
+            if seen["known"] and not verdict
         }
 
     def _look_at(
         self, model: Model, tenants: Counter[str], now_ms: int, until_ms: int | None
     ) -> dict[str, Any]:
-        serving = self._serving(model)
+        state = self.gate.state(model.name)
+        serving, seen_ms = self._serving_of(model), now_ms
+        if serving is None:
+            # Endpoints serve also while nobody can describe them: what is known of them grows old.
+            serving, seen_ms = state.serving, state.capacity_ms
         instances = sum(serving.values())
         slots = capacity.slots(model, instances)
-        state = self.gate.state(model.name)
         self.gate.observe(
             model.name,
             capacity=slots,
             serving=serving,
-            now_ms=now_ms,
+            now_ms=seen_ms,
             ok=state.ok * OUTCOME_DECAY,
             bad=state.bad * OUTCOME_DECAY,
             may_start_ms=until_ms,
@@ -149,6 +167,7 @@ class Beat:
         if may_start and any(waiting.values()) and slots > len(state.used):
             self.functions.ring(model=model.name, tier=None, jobs=None)
         return {
+            "known": seen_ms == now_ms,
             "capacity": slots,
             "in_use": len(state.used),
             "instances": instances,
@@ -156,6 +175,14 @@ class Beat:
             "waiting": waiting,
             "oldest_s": {tier: (now_ms - at) / 1000 for tier, at in oldest_ms.items()},
         }
+
+    def _serving_of(self, model: Model) -> Mapping[str, int] | None:
+        """Instances of the versions that serve; None if SageMaker does not say."""
+        try:
+            return self._serving(model)
+        except AWS_ERRORS as error:
+            logger.warning("instances not seen", model=model.name, reason=reason(error))
+            return None
 
     def _serving(self, model: Model) -> dict[str, int]:
         """Instances of the versions that serve: those with a share, or the others in their place.
@@ -172,6 +199,11 @@ class Beat:
             if serving:
                 return serving
         return {}
+
+
+def _unseen(model: Model, last: dict[str, Any] | None) -> dict[str, Any]:
+    """What the last beat saw of a model, if there was one, known for old."""
+    return {} if last is None else {model.name: last | {"known": False}}
 
 
 def _load(seen: dict[str, Any]) -> Load:
@@ -211,6 +243,9 @@ def create(execution: Execution) -> Handler:
         if "Records" not in event:
             _schedule(sqs, names.queue_url(region, names.beats))
             return {}
+        if all(_overdue(record) for record in event["Records"]):
+            logger.info("beat dropped: it is long past")
+            return {}
         snapshot = beat.once(time_left_ms=context.get_remaining_time_in_millis)
         logger.info("beat", ready=snapshot["ready"], reason=snapshot["reason"])
         return {}
@@ -218,8 +253,19 @@ def create(execution: Execution) -> Handler:
     return handle
 
 
+def _overdue(record: Mapping[str, Any]) -> bool:
+    """Whether a beat was due long ago.
+
+    A region that was away has a minute of them waiting: all at once they would take its lease
+    from each other.
+    """
+    sent_ms = int(record.get("attributes", {}).get("SentTimestamp", now_ms()))
+    delay_s = int(json.loads(record["body"]).get("beat", 0))
+    return now_ms() - sent_ms - 1000 * delay_s > BEAT_LATE_MS_MAX
+
+
 def _schedule(sqs: Any, url: str) -> None:
-    delays_s = range(0, TICK_S, BEAT_S)
+    delays_s = (*range(0, TICK_S, BEAT_S), *SPARE_BEATS_S)
     entries: list[Any] = [
         {"Id": str(delay_s), "MessageBody": json.dumps({"beat": delay_s}), "DelaySeconds": delay_s}
         for delay_s in delays_s
@@ -227,10 +273,13 @@ def _schedule(sqs: Any, url: str) -> None:
     for _ in range(SEND_TRIES_MAX):
         left: set[str] = set()
         for start in range(0, len(entries), SEND_BATCH_MAX):
-            reply = sqs.send_message_batch(
-                QueueUrl=url, Entries=entries[start : start + SEND_BATCH_MAX]
-            )
-            left.update(entry["Id"] for entry in reply.get("Failed", ()))
+            batch = entries[start : start + SEND_BATCH_MAX]
+            try:
+                reply = sqs.send_message_batch(QueueUrl=url, Entries=batch)
+                left.update(entry["Id"] for entry in reply.get("Failed", ()))
+            except AWS_ERRORS as error:
+                logger.warning("beats not sent yet", reason=reason(error))
+                left.update(entry["Id"] for entry in batch)
         entries = [entry for entry in entries if entry["Id"] in left]
         if not entries:
             return

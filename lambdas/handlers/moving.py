@@ -6,6 +6,7 @@ one may be gone. The message comes before the ledger, as when a job is accepted,
 that is moved has a message; one whose move was lost to another region is dropped as stale.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -43,37 +44,41 @@ class Moving:
 
     def run(self, order: Order, *, time_left_ms: Callable[[], int]) -> int:
         """Take jobs as an order says, as far as the time reaches; returns how many."""
-        moved = 0
-        for name in self.policy.models if order.model is None else (order.model,):
+        moved: Counter[str] = Counter()
+        for chunk in _chunks(self._listed(order)):
+            if time_left_ms() < TIME_LEFT_MS_MIN or not self._holds(order):
+                break
+            try:
+                moved += self._chunk(chunk, order)
+            except AWS_ERRORS as error:
+                logger.warning("jobs not moved", source=order.source, reason=reason(error))
+        self.endings.settle()
+        if moved:
+            logger.info("moved", source=order.source, models=dict(moved), why=order.why)
+        return moved.total()
+
+    def _chunk(self, chunk: Sequence[LiveJob], order: Order) -> Counter[str]:
+        """Take some jobs, and ring for their models; how many became this region's, by model."""
+        jobs = self.endings.ledger.get_many(live.id for live in chunk)
+        current = [jobs[live.id] for live in chunk if live.id in jobs]
+        taken = self._take([job for job in current if self._movable(job, order)], order)
+        for model in taken:
+            self.endings.functions.ring(model=model, tier=None, jobs=None)
+        return taken
+
+    def _listed(self, order: Order) -> Sequence[LiveJob]:
+        """The jobs that the order is about, of all its models, the most urgent first."""
+        names = self.policy.models if order.model is None else (order.model,)
+        tiers = [tier.name for tier in self.policy.tiers]
+        mine: list[LiveJob] = []
+        for name in names:
             if name not in self.policy.models:
                 continue
             try:
-                moved += self._model(name, order, time_left_ms)
+                for page in self.endings.ledger.live(order.source, name, pages_max=PAGES_MAX):
+                    mine += [live for live in page if order.part.holds(live.id)]
             except AWS_ERRORS as error:
-                logger.warning("model not moved", model=name, reason=reason(error))
-        self.endings.settle()
-        return moved
-
-    def _model(self, model: str, order: Order, time_left_ms: Callable[[], int]) -> int:
-        moved = 0
-        for chunk in _chunks(self._listed(model, order)):
-            if time_left_ms() < TIME_LEFT_MS_MIN or not self._holds(order):
-                break
-            jobs = self.endings.ledger.get_many(live.id for live in chunk)
-            current = [jobs[live.id] for live in chunk if live.id in jobs]
-            taken = self._take([job for job in current if self._movable(job, order)])
-            moved += taken
-            if taken:
-                self.endings.functions.ring(model=model, tier=None, jobs=None)
-        if moved:
-            logger.info("moved", source=order.source, model=model, jobs=moved, why=order.why)
-        return moved
-
-    def _listed(self, model: str, order: Order) -> Sequence[LiveJob]:
-        """The jobs that the order is about, in the order in which they are taken."""
-        pages = self.endings.ledger.live(order.source, model, pages_max=PAGES_MAX)
-        tiers = [tier.name for tier in self.policy.tiers]
-        mine = [live for page in pages for live in page if order.part.holds(live.id)]
+                logger.warning("model not listed", model=name, reason=reason(error))
         mine.sort(key=lambda live: urgency(live.tier, live.created_ms, tiers))
         last = None if order.jobs is None else order.skip + order.jobs
         return mine[order.skip : last]
@@ -100,12 +105,12 @@ class Moving:
         settled = order.state == SERVING and (job.moves or 0) >= MOVES_MAX
         return job.status is Status.QUEUED and not settled
 
-    def _take(self, jobs: Sequence[Job]) -> int:
-        """Message first, then the ledger; returns how many became this region's."""
+    def _take(self, jobs: Sequence[Job], order: Order) -> Counter[str]:
+        """Message first, then the ledger; how many became this region's, by model."""
         by_tier: dict[tuple[str, str], list[Job]] = {}
         for job in jobs:
             by_tier.setdefault((job.model, job.tier), []).append(job)
-        taken = 0
+        taken: Counter[str] = Counter()
         for (model, tier), group in by_tier.items():
             # A few at a time: dispatch puts a message back that comes long before its move.
             for start in range(0, len(group), RECEIVE_MAX):
@@ -114,16 +119,18 @@ class Moving:
                 sent = self.endings.queues.send_many(
                     model, tier, [(job.id, job.attempt + 1, job.tenant) for job in few]
                 )
-                taken += sum(self._move(job, until_ms) for job in few if job.id in sent)
-        return taken
+                taken[model] += sum(
+                    self._move(job, order, until_ms) for job in few if job.id in sent
+                )
+        return +taken
 
-    def _move(self, job: Job, until_ms: int) -> bool:
+    def _move(self, job: Job, order: Order, until_ms: int) -> bool:
         if now_ms() > until_ms:
             return False
         try:
             return self.endings.ledger.apply(
                 job,
-                "move",
+                "evacuate" if order.state == LOST else "move",
                 now_ms=now_ms(),
                 attempt=job.attempt + 1,
                 owner=self.region,

@@ -31,7 +31,7 @@ class Ordering:
         *,
         beat_s: float,
         now_ms: int,
-    ) -> None:
+    ) -> set[str]:
         """Order what is due; a peer's `moved_ms` notes when jobs were last looked for.
 
         Args:
@@ -40,7 +40,11 @@ class Ordering:
             before: The region's last snapshot.
             beat_s: Seconds between beats.
             now_ms: This region's time.
+
+        Returns:
+            The models whose room is taken by jobs that are fetched: it is not offered as well.
         """
+        relieved: set[str] = set()
         for source, peer in peers.items():
             noted = (before.get("peers") or {}).get(source, {})
             peer["moved_ms"] = noted.get("moved_ms", 0)
@@ -62,10 +66,13 @@ class Ordering:
             )
             for order in orders:
                 self.functions.move(order.document())
+                if order.model is not None:
+                    relieved.add(order.model)
+        return relieved
 
     def _taking_over(self, source: str, peers: Mapping[str, dict[str, Any]]) -> list[Order]:
         try:
-            unfinished = max(self._left(source, model) for model in self.policy.models)
+            unfinished = sum(self._left(source, model) for model in self.policy.models)
         except AWS_ERRORS as error:
             logger.warning("jobs not looked for", source=source, reason=reason(error))
             return []

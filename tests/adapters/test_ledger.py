@@ -27,6 +27,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "refuse": {"finished_ms": 20, "error": {"code": "c", "message": "m"}},
     "retry": {"attempt": 2, "error": {"code": "c", "message": "m"}},
     "move": {"attempt": 2, "owner": "us-west-2", "live": "us-west-2#chat"},
+    "evacuate": {"attempt": 2, "owner": "us-west-2", "live": "us-west-2#chat"},
     "cancel": {"finished_ms": 20},
     "abandon": {"finished_ms": 20},
     "vacate": {},

@@ -72,6 +72,12 @@ def test_an_idle_region_takes_what_a_busy_one_cannot_start_in_time() -> None:
     assert order.skip == 6 + 20  # its slots, and what it starts until the next beat
 
 
+def test_a_region_without_an_instance_is_relieved_of_jobs_that_can_wait_too() -> None:
+    """Nobody knows when it gets one, and here is room now."""
+    (order,) = relieved(peer(instances=0, waiting={"batch": 3}))
+    assert (order.jobs, order.skip) == (7, 0)
+
+
 def test_a_region_that_meets_its_targets_keeps_its_jobs() -> None:
     """Jobs that go to and fro help nobody."""
     assert relieved(peer(in_use=4, waiting={"interactive": 12})) == []

@@ -90,6 +90,13 @@ def test_a_region_without_instances_sends_its_jobs_where_some_are() -> None:
     assert regions(offered({"b": peer()}, tier="standard", wait_s=wait_s, instances=0)) == ["b"]
 
 
+def test_a_region_without_instances_keeps_no_job_however_long_its_target_is() -> None:
+    """Batch waits an hour for its target, and for ever where no instance comes back."""
+    found = offered({"b": peer()}, tier="batch", instances=0)
+    assert regions(found) == ["b"]
+    assert offered({"b": peer(instances=0, jobs=0)}, tier="batch", instances=0) == ()
+
+
 def test_spilling_goes_on_until_the_queue_is_clearly_shorter() -> None:
     """A queue that is just long enough must not be here and there in turn."""
     between = Load(instances=1, in_use=4, waiting={"interactive": 12})

@@ -356,6 +356,7 @@ class Region:
         model: dict[str, Any] = {"capacity": 4, "in_use": 0, "instances": 1, "service_s": 1.0}
         model |= {"waiting": {}, "oldest_s": {}}
         tenants, lease = seen.pop("tenants", {}), seen.pop("lease", LEASE)
+        peers = seen.pop("peers", {})
         document = {
             "at_ms": int(self.now_s * 1000),
             "models": {MODEL: model | seen},
@@ -363,6 +364,7 @@ class Region:
             "ready": ready,
             "reason": "" if ready else "the ledger cannot be written",
             "lease": lease,
+            "peers": peers,
         }
         table = self.names.gate if region is None else self.names.directory
         self._write_snapshot(

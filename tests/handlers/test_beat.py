@@ -1,16 +1,19 @@
 """What beat does when the time, or SQS, does not allow for everything."""
 
 import json
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from lambdas.adapters.gate import Gate
+from lambdas.domain.regions import LEASE_S
 from lambdas.handlers import beat
-from tests.handlers.region import HERE, Region, aws
+from tests.handlers.region import HERE, Region, aws, error
 
 BEAT_S = 5
-BEATS_A_MINUTE = 12
+BEATS_A_TICK = 16
 MODELS = ("chat", "embedder")
 
 
@@ -18,7 +21,16 @@ def beats(region: Region, *left_ms: int) -> None:
     """Let beat run once; `left_ms` is what is left of its time before each model."""
     rest = iter(left_ms)
     context = SimpleNamespace(get_remaining_time_in_millis=lambda: next(rest))
-    region.handler(beat)({"Records": [{"body": "{}"}]}, context)
+    region.handler(beat)({"Records": [message(region)]}, context)
+
+
+def message(region: Region, *, delay_s: int = 0, late_s: float = 0) -> dict[str, Any]:
+    """A delayed message of the minute's tick, received so late."""
+    sent_s = region.now_s - delay_s - late_s
+    return {
+        "body": json.dumps({"beat": delay_s}),
+        "attributes": {"SentTimestamp": str(int(1000 * sent_s))},
+    }
 
 
 def looked_at(region: Region) -> list[str]:
@@ -56,8 +68,9 @@ def test_a_beat_that_has_no_time_shows_what_the_last_one_saw(region: Region) -> 
 
     after = shown(region)
     assert looked_at(region) == []
-    assert after["models"] == before["models"]
     assert sorted(after["models"]) == list(MODELS)
+    for model, seen in after["models"].items():
+        assert seen == before["models"][model] | {"known": False}
     assert after["at_ms"] == before["at_ms"] + 1000 * BEAT_S
 
 
@@ -94,4 +107,83 @@ def test_beats_that_sqs_refuses_for_a_moment_are_sent_again(
         QueueUrl=region.names.queue_url(HERE, region.names.beats), AttributeNames=["All"]
     )["Attributes"]
     sent = int(queue["ApproximateNumberOfMessages"])
-    assert sent + int(queue["ApproximateNumberOfMessagesDelayed"]) == BEATS_A_MINUTE
+    assert sent + int(queue["ApproximateNumberOfMessagesDelayed"]) == BEATS_A_TICK
+
+
+def test_the_beats_of_a_tick_reach_beyond_the_next_one(region: Region) -> None:
+    """One lost tick must not cost the lease: for twenty seconds there would be no beat."""
+    region.handler(beat)({}, None)
+
+    sent = [
+        entry["DelaySeconds"]
+        for operation, params in region.calls
+        if operation == "SendMessageBatch"
+        for entry in params["Entries"]
+    ]
+    pauses_s = [later - earlier for earlier, later in pairwise(sorted(sent))]
+    assert max(sent) > 100
+    assert max(pauses_s) < LEASE_S
+    assert len([call for call in region.operations() if call == "SendMessageBatch"]) == 2
+
+
+def test_a_beat_right_after_another_does_nothing(region: Region) -> None:
+    """The spare beats of a tick meet the regular ones of the next."""
+    beats(region, 20_000, 20_000)
+    region.sleep(1)
+    region.calls.clear()
+
+    beats(region)
+
+    assert region.operations() == ["GetItem", "GetItem done"]
+
+
+def test_beats_that_waited_while_the_region_was_away_are_dropped(region: Region) -> None:
+    """Twelve at once would take the lease from each other, and leave a minute without any."""
+    region.handler(beat)({"Records": [message(region, delay_s=30, late_s=11)]}, None)
+    assert region.operations() == []
+
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: 20_000)
+    region.handler(beat)({"Records": [message(region, delay_s=30, late_s=9)]}, context)
+    assert sorted(looked_at(region)) == list(MODELS)
+
+
+def test_a_region_goes_on_while_sagemaker_describes_nothing(region: Region) -> None:
+    """Its endpoints serve all the same: a region that stops helps nobody."""
+    Gate(aws("dynamodb"), region.names.gate).observe(
+        "embedder",
+        capacity=4,
+        serving={"v1": 2},
+        now_ms=int(1000 * region.now_s) - 3000,
+        ok=0,
+        bad=0,
+        may_start_ms=None,
+    )
+
+    def refuse() -> None:
+        raise error("ThrottlingException", "DescribeEndpoint")
+
+    region.faults = {"DescribeEndpoint": refuse}
+    beats(region, 20_000, 20_000)
+
+    seen, gate = shown(region), Gate(aws("dynamodb"), region.names.gate).state("embedder")
+    assert seen["models"]["embedder"]["instances"] == 2
+    assert seen["grants"] == {}, "peers are offered nothing that nobody sees"
+    assert seen["ready"], seen["reason"]
+    assert (gate.serving, gate.capacity_ms) == ({"v1": 2}, int(1000 * region.now_s) - 3000)
+    assert gate.may_start_ms is not None
+    assert gate.may_start_ms > 1000 * region.now_s
+
+
+@pytest.mark.parametrize("operation", ["GetQueueAttributes", "Query"])
+def test_a_region_that_cannot_reach_ledger_or_queues_is_not_ready(
+    region: Region, operation: str
+) -> None:
+    """Route 53 has to send clients where their jobs can be kept."""
+
+    def refuse() -> None:
+        raise error("ServiceUnavailable", operation)
+
+    region.faults = {operation: refuse}
+    beats(region, 20_000, 20_000)
+
+    assert not shown(region)["ready"]

@@ -186,3 +186,38 @@ def test_an_order_ends_with_its_reason(there: Region) -> None:
     lose(there)
     aws("dynamodb").delete_item(TableName=there.names.gate, Key={"pk": {"S": "snapshot"}})
     assert move(there, LOST) == 0
+
+
+@pytest.mark.parametrize("state", [SERVING, DRAINED])
+def test_a_job_that_starts_while_it_is_fetched_stays_where_it_runs(
+    there: Region, state: str
+) -> None:
+    """Its region is there: a second GPU would do the same work, and the first one's slot leak."""
+    here = there.elsewhere(HERE)
+    job = here.submitted()
+    if state == DRAINED:
+        drain(here)
+    there.faults = {"SendMessageBatch done": lambda: here.start(job)}
+
+    assert move(there, state) == 0
+
+    assert (here.job(job).status, here.job(job).owner) == (Status.IN_PROGRESS, HERE)
+
+
+def test_urgent_jobs_of_every_model_are_fetched_before_what_can_wait(there: Region) -> None:
+    """Ten thousand jobs of one model that can wait must not hold up another's users."""
+    here = there.elsewhere(HERE)
+    names = there.names
+    for tier in there.policy.tiers:
+        aws("sqs", NEXT).create_queue(QueueName=names.tier_queue("chat", tier.name))
+        aws("sqs", HERE).create_queue(QueueName=names.tier_queue("chat", tier.name))
+    late = [here.submitted(tier="batch") for _ in range(3)]
+    urgent = here.submitted(model="chat", tier="interactive")
+    lose(there)
+    order = Order(source=HERE, state=LOST, part=WHOLE, jobs=2)
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
+
+    assert there.environment(sweep.handle)({"move": order.document()}, context) == {"moved": 2}
+
+    assert here.job(urgent).owner == NEXT
+    assert [here.job(job).owner for job in late].count(NEXT) == 1

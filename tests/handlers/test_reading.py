@@ -340,7 +340,7 @@ def test_erasing_reaches_every_region_that_may_have_worked_on_the_job(region: Re
     job = region.submitted()
     region.start(job)
     region.ledger.apply(
-        region.job(job), "move", now_ms=1, attempt=2, owner=THIRD, live=f"{THIRD}#{MODEL}"
+        region.job(job), "evacuate", now_ms=1, attempt=2, owner=THIRD, live=f"{THIRD}#{MODEL}"
     )
     for where, attempt in ((HERE, 1), (THIRD, 2)):
         region.put_object(where, output_key(MODEL, "v1", job, attempt))

@@ -311,7 +311,7 @@ def moved_with_the_same_attempt() -> None:
     apply = Ledger.apply
 
     def same(self: Ledger, job: Any, name: str, **values: Any) -> Outcome:
-        if name == "move":
+        if name in {"move", "evacuate"}:
             values["attempt"] = job.attempt
         return apply(self, job, name, **values)
 
