@@ -53,6 +53,15 @@ REPEAT_S: Final = 60.0
 WINDOW_S_MAX: Final = 86_400
 LONG_WINDOW_S_MAX: Final = 604_800
 """Of all evaluated periods together, the second for periods of an hour and more."""
+WARM_UP_MINUTES_MAX: Final = 2_880
+UNREAD: Final = (
+    "ActionConfiguration",
+    "EvaluationCriteria",
+    "EvaluationInterval",
+    "EvaluationWindow",
+    "WarmUpConfiguration",
+)
+"""Parameters of PutMetricAlarm that moto passes over in silence: here they are refused."""
 HISTORY_MAX: Final = 10_000
 MOTO_HISTORY_MAX: Final = 100
 
@@ -199,6 +208,8 @@ class _Watch:
     puts: int = -1
     empty: bool = False
     acted_s: float = 0.0
+    warm_s: float = 0.0
+    warm_early: bool = True
 
     @property
     def name(self) -> str:
@@ -282,7 +293,10 @@ class Alarms:
             ValueError: CloudWatch would refuse it.
             UnsupportedError: The twin cannot run it.
         """
-        return self._put(cloudwatch_backends[account][region], _arguments(properties))
+        backend = cloudwatch_backends[account][region]
+        return self._put(
+            backend, _arguments(properties), properties.get("WarmUpConfiguration") or {}
+        )
 
     def delete(self, account: str, region: str, name: str) -> None:
         """Delete an alarm, if there is one."""
@@ -292,7 +306,9 @@ class Alarms:
         """An alarm's state; a KeyError if there is none."""
         return self._watches[region, name].state
 
-    def _put(self, backend: CloudWatchBackend, arguments: dict[str, Any]) -> Alarm:
+    def _put(
+        self, backend: CloudWatchBackend, arguments: dict[str, Any], warm_up: Mapping[str, Any]
+    ) -> Alarm:
         name, region = str(arguments["name"]), backend.region_name
         before = backend.alarms.get(name)
         known = self._watches.get((region, name))
@@ -305,6 +321,7 @@ class Alarms:
         watch = _Watch(region, str(backend.account_id), alarm, state, state)
         try:
             self._read(watch)
+            self._warm_up(watch, known, warm_up)
         except (ValueError, UnsupportedError):
             if before is None:
                 del backend.alarms[name]
@@ -373,6 +390,22 @@ class Alarms:
         )
         for series in watch.source.inputs:
             series.kept_s = max(series.kept_s, watch.question.range_s + 2 * MINUTE_S)
+
+    def _warm_up(self, watch: _Watch, known: _Watch | None, settings: Mapping[str, Any]) -> None:
+        """Let a new alarm wait; an updated one goes on waiting at most ("Alarm warm-up periods").
+
+        Raises:
+            ValueError: CloudWatch would refuse it.
+        """
+        if not settings:
+            return
+        minutes = int(settings["WarmUpPeriodDurationInMinutes"])
+        if not 1 <= minutes <= WARM_UP_MINUTES_MAX:
+            raise ValueError(f"a warm-up is from 1 to {WARM_UP_MINUTES_MAX} minutes")
+        whole = settings.get("OnlyStartEvaluatingAfterWarmUpPeriodEnds", False)
+        watch.warm_early = str(whole).lower() != "true"
+        if known is None or known.warm_s > self.scheduler.now():
+            watch.warm_s = self.scheduler.now() + MINUTE_S * minutes
 
     def _formula(self, region: str, queries: Sequence[MetricDataQuery]) -> tuple[_Formula, int]:
         """Prepare the queries of an alarm on metric math."""
@@ -457,7 +490,7 @@ class Alarms:
         if question is None or source is None:
             return
         puts = sum(series.puts for series in source.inputs)
-        if watch.empty and puts == watch.puts:
+        if watch.empty and puts == watch.puts and not watch.warm_s:
             # Without any data before and since, the answer is the one of the last time.
             self._repeat(watch)
             return
@@ -465,6 +498,11 @@ class Alarms:
         watch.values, empty = source.newest(question, end_s)
         watch.empty = empty and all(series.newest_s < end_s for series in source.inputs)
         watch.puts = puts
+        if watch.warm_s:
+            full = sum(value is not None for value in watch.values) >= question.periods
+            if self.scheduler.now() < watch.warm_s and not (full and watch.warm_early):
+                return
+            watch.warm_s = 0.0
         answer = question.answer(watch.values)
         if answer in (None, watch.state.value) or self._too_few(watch, end_s):
             self._repeat(watch)
@@ -581,7 +619,7 @@ class Alarms:
 
         def put_metric_alarm(backend: CloudWatchBackend, **arguments: Any) -> Alarm:
             try:
-                return alarms._put(backend, arguments)
+                return alarms._put(backend, arguments, {})
             except (ValueError, UnsupportedError) as error:
                 raise ValidationError(str(error)) from error
 
@@ -596,12 +634,21 @@ class Alarms:
             for name in names:
                 alarms._watches.pop((backend.region_name, name), None)
 
+        read_in_moto = CloudWatchResponse.put_metric_alarm
+
+        def read_metric_alarm(response: CloudWatchResponse) -> Any:
+            for parameter in UNREAD:
+                if response._get_param(parameter) is not None:  # noqa: SLF001 moto's way
+                    raise ValidationError(f"{parameter} is not run by the twin over the API")
+            return read_in_moto(response)
+
         for owner, name, ours in (
+            (CloudWatchResponse, "put_metric_alarm", read_metric_alarm),
             (CloudWatchBackend, "put_metric_alarm", put_metric_alarm),
             (CloudWatchBackend, "set_alarm_state", set_alarm_state),
             (CloudWatchBackend, "delete_alarms", delete_alarms),
             # moto reads a rule where it reads a metric, but has no operation for it.
-            (CloudWatchResponse, "put_composite_alarm", CloudWatchResponse.put_metric_alarm),
+            (CloudWatchResponse, "put_composite_alarm", read_in_moto),
         ):
             self._undo.enter_context(patch.object(owner, name, ours, create=True))
 

@@ -54,7 +54,9 @@ SUPPORTED: Final[Mapping[str, str]] = {
     "EvaluationPeriods ExtendedStatistic InsufficientDataActions MetricName Metrics.Expression "
     "Metrics.Id Metrics.Label Metrics.MetricStat.Metric Metrics.MetricStat.Period "
     "Metrics.MetricStat.Stat Metrics.Period Metrics.ReturnData Namespace OKActions Period "
-    "Statistic Tags Threshold TreatMissingData",
+    "Statistic Tags Threshold TreatMissingData "
+    "WarmUpConfiguration.OnlyStartEvaluatingAfterWarmUpPeriodEnds "
+    "WarmUpConfiguration.WarmUpPeriodDurationInMinutes",
     "AWS::CloudWatch::CompositeAlarm": "ActionsEnabled AlarmActions AlarmDescription AlarmName "
     "AlarmRule InsufficientDataActions OKActions Tags",
     "AWS::DynamoDB::GlobalTable": "AttributeDefinitions BillingMode GlobalSecondaryIndexes "

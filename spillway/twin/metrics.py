@@ -224,6 +224,10 @@ class Metrics:
             series for (where, _), series in self._series.items() if where == region and series.puts
         ]
 
+    def watched(self, namespace: str) -> list[tuple[str, Metric]]:
+        """Regions and metrics of a namespace that somebody asked for, such as an alarm."""
+        return [key for key in self._series if key[1].namespace == namespace]
+
     def put(
         self,
         region: str,

@@ -39,6 +39,7 @@ from spillway.twin.s3 import S3
 from spillway.twin.sagemaker import Assumptions, SageMaker
 from spillway.twin.scaling import Scaling
 from spillway.twin.schedules import Schedules
+from spillway.twin.service_metrics import ServiceMetrics
 from spillway.twin.sns import publish, subscribe
 from spillway.twin.sqs import Sqs
 
@@ -160,6 +161,7 @@ class Twin:
         self.alarms = Alarms(self.scheduler, self.metrics, act=self._act)
         undo.callback(self.alarms.close)
         self.alarms.observers.append(self._tell_bus)
+        ServiceMetrics(self.scheduler, self.metrics, self.functions, account=self.account)
 
     def _act(self, region: str, action: str, event: AlarmEvent) -> None:
         """Run an alarm's action.

@@ -234,6 +234,49 @@ def test_percentiles_with_few_samples_may_be_ignored(world: World) -> None:
     assert world.state("ignore") == "ALARM"
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [(5, "ALARM"), (185, "OK")]),
+        ({"WarmUpPeriodDurationInMinutes": 30}, [(305, "OK")]),
+        ({"WarmUpPeriodDurationInMinutes": 2}, [(125, "ALARM"), (185, "OK")]),
+        (
+            {
+                "WarmUpPeriodDurationInMinutes": 10,
+                "OnlyStartEvaluatingAfterWarmUpPeriodEnds": True,
+            },
+            [(605, "ALARM")],
+        ),
+    ],
+)
+def test_a_new_alarm_may_warm_up(
+    world: World, settings: dict[str, Any], expected: list[tuple[int, str]]
+) -> None:
+    """The guards of a version that has just begun do not judge it by its silence.
+
+    "Alarm warm-up periods": "the alarm stays in INSUFFICIENT_DATA"; evaluation begins "as soon as
+    enough data fills its evaluation window", or after the whole duration.
+    """
+    world.alarm(TreatMissingData="breaching", WarmUpConfiguration=settings)
+    world.feed([None, None, 1, 1, 1, None, None, None, None, None])
+    world.scheduler.run_for(10)
+    assert changes(world)[: len(expected)] == expected
+
+
+def test_an_update_does_not_warm_up_again(world: World) -> None:
+    """A deployment leaves no gap in the watch.
+
+    API reference, "WarmUpConfiguration": "If you change it after the warm-up period ends, the new
+    value does not restart the warm-up period."
+    """
+    warm_up = {"WarmUpPeriodDurationInMinutes": 2}
+    world.alarm(TreatMissingData="breaching", WarmUpConfiguration=warm_up)
+    world.scheduler.run_for(130)
+    world.alarm(TreatMissingData="notBreaching", WarmUpConfiguration=warm_up)
+    world.scheduler.run_for(60)
+    assert changes(world) == [(125, "ALARM"), (185, "OK")]
+
+
 def test_metric_math_is_watched(world: World) -> None:
     """A failure rate is a quotient of two metrics.
 
@@ -419,6 +462,10 @@ def test_operators_manage_alarms(world: World) -> None:
     assert history["StateReason"].startswith("Threshold Crossed: no datapoints were received")
     with pytest.raises(ClientError, match="Period"):
         client.put_metric_alarm(**settings | {"Period": 45})
+    with pytest.raises(ClientError, match="WarmUpConfiguration"):
+        client.put_metric_alarm(
+            **settings, WarmUpConfiguration={"WarmUpPeriodDurationInMinutes": 1}
+        )
     assert client.describe_alarms()["MetricAlarms"][0]["Period"] == 60
     client.delete_alarms(AlarmNames=["mine"])
     world.scheduler.run_for(120)
@@ -434,6 +481,7 @@ def test_operators_manage_alarms(world: World) -> None:
         ({"EvaluationPeriods": 1441}, "more than 86400 s"),
         ({"Period": 3600, "EvaluationPeriods": 169}, "more than 604800 s"),
         ({"TreatMissingData": "zero"}, "TreatMissingData"),
+        ({"WarmUpConfiguration": {"WarmUpPeriodDurationInMinutes": 0}}, "2880 minutes"),
         ({"Statistic": None}, "one of Statistic"),
         ({"ExtendedStatistic": "p90"}, "one of Statistic"),
         ({"MetricName": None}, "MetricName"),
