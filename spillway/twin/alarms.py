@@ -78,6 +78,7 @@ class Question:
         comparison: One of `COMPARISONS`.
         missing: How missing ones are treated, one of `MISSING`.
         samples_min: Below so many samples in all periods the state stays; 0 for any number.
+        extra_periods: How many periods more than N are looked at when some are missing.
     """
 
     period_s: int
@@ -87,6 +88,7 @@ class Question:
     comparison: str
     missing: str = "missing"
     samples_min: float = 0.0
+    extra_periods: int = EXTRA_PERIODS
 
     def __post_init__(self) -> None:
         if self.period_s not in (10, 20, 30) and (self.period_s < 1 or self.period_s % MINUTE_S):
@@ -109,7 +111,7 @@ class Question:
     @property
     def range_s(self) -> int:
         """How far the evaluation range goes back."""
-        return self.period_s * (self.periods + EXTRA_PERIODS)
+        return self.period_s * (self.periods + self.extra_periods)
 
     def breaches(self, value: float) -> bool:
         """Whether one data point violates the threshold."""
@@ -158,7 +160,7 @@ class _Plain:
         """The evaluation range, newest first, and whether there was no data at all."""
         values: list[float | None] = []
         found = 0
-        for _ in range(question.periods + EXTRA_PERIODS):
+        for _ in range(question.periods + question.extra_periods):
             start_s = end_s - question.period_s
             value = self._series.value(self._read, start_s, end_s)
             values.append(value)
@@ -225,6 +227,8 @@ class Alarms:
         act: Runs the actions of changes of state; it must not wait.
         delay_s: From the end of a period to its evaluation, in seconds. AWS documents none; its
             sample events show up to a minute.
+        extra_periods: Of the evaluation range, beyond the periods that are evaluated; of alarms
+            that are put from now on.
 
     Attributes:
         history: Changes of state, the latest `HISTORY_MAX`.
@@ -233,10 +237,17 @@ class Alarms:
     """
 
     def __init__(
-        self, scheduler: Scheduler, metrics: Metrics, *, act: Act, delay_s: float = 5.0
+        self,
+        scheduler: Scheduler,
+        metrics: Metrics,
+        *,
+        act: Act,
+        delay_s: float = 5.0,
+        extra_periods: int = EXTRA_PERIODS,
     ) -> None:
         self.scheduler = scheduler
         self.delay_s = delay_s
+        self.extra_periods = extra_periods
         self.history: deque[AlarmEvent] = deque(maxlen=HISTORY_MAX)
         self.observers: list[Callable[[AlarmEvent], object]] = []
         self.evaluations = 0
@@ -387,6 +398,7 @@ class Alarms:
             # These "always ignore missing data" (API reference, "PutMetricAlarm").
             missing="ignore" if dynamodb else alarm.treat_missing_data or "missing",
             samples_min=_samples_min(name) if ignored else 0.0,
+            extra_periods=self.extra_periods,
         )
         for series in watch.source.inputs:
             series.kept_s = max(series.kept_s, watch.question.range_s + 2 * MINUTE_S)
@@ -458,10 +470,11 @@ class Alarms:
 
     # -- evaluation --------------------------------------------------------------------------
 
-    def _plan(self, interval_s: int) -> None:
-        """Make sure that alarms with this interval are evaluated from the next one on."""
+    def _plan(self, interval_s: int, after_s: int = 0) -> None:
+        """Make sure that alarms are evaluated over periods that end after a time, and are over."""
         if interval_s not in self._ticks:
-            end_s = int((self.scheduler.now() - self.delay_s) // interval_s + 1) * interval_s
+            begun = int((self.scheduler.now() - self.delay_s) // interval_s)
+            end_s = max(begun * interval_s, after_s) + interval_s
             self._ticks[interval_s] = self.scheduler.at(
                 end_s + self.delay_s, self._tick, interval_s, end_s
             )
@@ -475,7 +488,7 @@ class Alarms:
             if watch.question is not None and watch.question.interval_s == interval_s
         ]
         if due:
-            self._plan(interval_s)
+            self._plan(interval_s, end_s)
         for watch in due:
             if watch.region not in self._paused and watch.alarm is self._current(watch):
                 self._evaluate(watch, end_s)

@@ -190,6 +190,19 @@ def test_silence_after_data(world: World) -> None:
     assert changes(world) == [(65, "OK"), (125, "ALARM"), (305, "INSUFFICIENT_DATA")]
 
 
+def test_how_far_an_alarm_looks_back_is_an_assumption(world: World) -> None:
+    """AWS documents an example, and no rule: a simulation may try another number.
+
+    "Configuring how CloudWatch alarms treat missing data": "The exact number of data points it
+    attempts to retrieve depends on the length of the alarm period and whether it is based on a
+    metric with standard resolution or high resolution."
+    """
+    world.alarms.extra_periods = 4
+    world.alarm(EvaluationPeriods=1)
+    world.feed([20, None, None, None, None, None, None])
+    assert changes(world) == [(65, "ALARM"), (365, "INSUFFICIENT_DATA")]
+
+
 @pytest.mark.parametrize(
     ("treatment", "expected"),
     [("ignore", []), ("breaching", [(5, "ALARM")]), ("notBreaching", [(5, "OK")])],
