@@ -1,4 +1,4 @@
-"""Payloads that are too large for the ledger: in the home region's bucket and one other."""
+"""Payloads that are too large for the ledger: where their job runs, and in one other region."""
 
 from collections.abc import Callable, Collection
 from contextlib import closing, suppress
@@ -35,7 +35,8 @@ class Payloads:
         client_in: Makes, or finds, the client of a region: S3 answers a bucket's own region only.
         names: The buckets' names.
         region: The region that this runs in.
-        regions: All of the deployment, in order: each keeps second copies for the one before.
+        regions: All of the deployment, in order: each keeps second copies for the one before, or
+            for another one whose next is away.
     """
 
     client_in: "Callable[[str], S3Client]"
@@ -43,30 +44,55 @@ class Payloads:
     region: str
     regions: tuple[str, ...]
 
-    def keep_input(self, key: str, body: bytes, *, region: str) -> None:
+    def keep_input(self, key: str, body: bytes, *, region: str, lost: Collection[str] = ()) -> str:
         """Write an input twice, so that a job that is accepted survives its region.
 
         Args:
             key: The object's.
             body: What it holds.
-            region: Where the job will run: the first copy is there, the second in the next one.
-        """
-        for place, bucket in self._copies(region):
-            self.client_in(place).put_object(
-                Bucket=bucket, Key=key, Body=body, ContentType="application/json"
-            )
+            region: Where the job will run: the first copy is there.
+            lost: Regions that are not asked to keep the second one.
 
-    def location(self, key: str, *, stored: str) -> str:
+        Returns:
+            The region of the second copy: the next one that takes it. The first one's if there is
+            no other region, or all others are lost: then one copy has to do.
+
+        Raises:
+            botocore.exceptions.ClientError: A region that should keep a copy did not take it.
+        """
+        self._put(region, self.names.bucket(region), key, body)
+        refusal: ClientError | BotoCoreError | None = None
+        for place in self._after(region):
+            if place in lost:
+                continue
+            try:
+                self._put(place, self.names.replica_bucket(place), key, body)
+            except (ClientError, BotoCoreError) as error:
+                refusal = error
+            else:
+                return place
+        if refusal is not None:
+            raise refusal
+        return region
+
+    def _put(self, region: str, bucket: str, key: str, body: bytes) -> None:
+        self.client_in(region).put_object(
+            Bucket=bucket, Key=key, Body=body, ContentType="application/json"
+        )
+
+    def location(self, key: str, *, stored: str, copied: str | None = None) -> str:
         """The address of an input in this region: an endpoint reads from no other.
 
         Args:
             key: The object's.
             stored: The region of its first copy. If neither copy is here, one is brought.
+            copied: What `keep_input` returned; None for what earlier releases kept, in the next
+                region.
 
         Raises:
             botocore.exceptions.ClientError: No copy can be read.
         """
-        copies = dict(self._copies(stored))
+        copies = dict(self._copies(stored, copied))
         if self.region not in copies:
             self._bring(key, list(copies.values()))
         return f"s3://{copies.get(self.region, self.names.bucket(self.region))}/{key}"
@@ -130,12 +156,15 @@ class Payloads:
             ExpiresIn=OUTPUT_URL_S,
         )
 
-    def erase_input(self, key: str, *, stored: str, brought: Collection[str] = ()) -> None:
+    def erase_input(
+        self, key: str, *, stored: str, copied: str | None = None, brought: Collection[str] = ()
+    ) -> None:
         """Delete every copy of an input.
 
         Args:
             key: The object's.
             stored: The region of its first copy.
+            copied: The region of its second, as for `location`.
             brought: Regions to which one may have been brought since.
 
         Raises:
@@ -143,7 +172,7 @@ class Payloads:
                 that a request left elsewhere which never became a job is tried only: that region
                 may be away, and the bucket's lifecycle ends it.
         """
-        copies = self._copies(stored)
+        copies = self._copies(stored, copied)
         copies += [(region, self.names.bucket(region)) for region in brought if region != stored]
         for region, bucket in copies:
             self.client_in(region).delete_object(Bucket=bucket, Key=key)
@@ -162,12 +191,21 @@ class Payloads:
 
     def _everywhere(self) -> list[tuple[str, str]]:
         """Region and bucket of every place where an input can be."""
-        return list(dict.fromkeys(copy for region in self.regions for copy in self._copies(region)))
+        buckets = [(region, self.names.bucket(region)) for region in self.regions]
+        if len(self.regions) == 1:
+            return buckets
+        return buckets + [(region, self.names.replica_bucket(region)) for region in self.regions]
 
-    def _copies(self, first: str) -> list[tuple[str, str]]:
-        """Region and bucket of each copy of an input whose first copy is in a region."""
+    def _after(self, region: str) -> tuple[str, ...]:
+        """The other regions, the next one first."""
+        place = self.regions.index(region)
+        return self.regions[place + 1 :] + self.regions[:place]
+
+    def _copies(self, first: str, second: str | None) -> list[tuple[str, str]]:
+        """Region and bucket of each copy of an input."""
         copies = [(first, self.names.bucket(first))]
-        if len(self.regions) > 1:
-            after = self.regions[(self.regions.index(first) + 1) % len(self.regions)]
-            copies.append((after, self.names.replica_bucket(after)))
+        if second is None:
+            second = next(iter(self._after(first)), first)
+        if second != first:
+            copies.append((second, self.names.replica_bucket(second)))
         return copies

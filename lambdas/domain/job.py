@@ -97,8 +97,9 @@ class Job:
         request_hash: Of the request's body, to tell a replay from a reused idempotency key.
         input: Compressed JSON, when small enough to travel in the ledger.
         input_key: Otherwise the object's key, in the bucket of the region where it is stored and
-            in one other.
+            in the replica bucket of another.
         stored: That region, when it is not the home region.
+        copied: The region of the other copy; the same one if no other region was there to keep it.
         moves: How often the job was moved to another region: no fault of its own, so that these
             attempts are not counted.
         metadata: The client's own JSON, kept as it came.
@@ -134,6 +135,7 @@ class Job:
     input: bytes | None = None
     input_key: str | None = None
     stored: str | None = None
+    copied: str | None = None
     moves: int | None = None
     metadata: str | None = None
     trace_id: str | None = None

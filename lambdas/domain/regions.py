@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 LEASE_S = 20
-"""A region serves so long after the start of its last renewal: three beats may fail."""
+"""A region serves so long after the start of its last renewal: three beats may fail, or a
+minute's tick, after which beats come every 15 s."""
 LOST_S = 30
 """A lease that did not change for so long, seen from outside, is stale."""
 PEER_FRESH_S = 20

@@ -6,7 +6,7 @@ any two steps leaves either nothing that counts or a job that will run.
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -27,7 +27,7 @@ from lambdas.domain.allowance import Allowance
 from lambdas.domain.errors import ApiError, busy, conflict, invalid, unavailable
 from lambdas.domain.job import ENTROPY_BYTES_MIN, Job, Status, job_id
 from lambdas.domain.policy import Policy
-from lambdas.domain.regions import DRAINED
+from lambdas.domain.regions import DRAINED, LOST
 from lambdas.domain.requests import Submission, check_live, read_idempotency_key, read_submission
 from lambdas.domain.spill import Offer
 from lambdas.handlers.api import Request
@@ -75,7 +75,7 @@ class Accepting:
         check_live(self.policy.models[submission.request.model])
         snapshot, offers = self._room(caller, submission)
         job = self._job(identity, caller, submission, request.trace_id)
-        job = self._queued(job, submission, offers, drained=_drained(snapshot))
+        job = self._queued(job, submission, offers, snapshot)
         earlier = self.ledger.create(job)
         if earlier is not None:
             return _replayed(earlier, submission), True, None
@@ -88,25 +88,27 @@ class Accepting:
         return job, False, snapshot
 
     def _queued(
-        self, job: Job, submission: Submission, offers: Sequence[Offer], *, drained: bool
+        self,
+        job: Job,
+        submission: Submission,
+        offers: Sequence[Offer],
+        snapshot: Mapping[str, Any],
     ) -> Job:
         """Put a job's payload and message where it will run: at a peer that offers, or here.
 
         A peer that does not answer is left alone; the message that it may have got nevertheless
         names a job of another region there, and is dropped.
         """
+        drained, lost = _drained(snapshot), _lost(snapshot)
         for offer in islice(self._takers(job, offers, drained=drained), PEERS_ASKED_MAX):
             away = replace(job, owner=offer.region, stored=offer.region if job.input_key else None)
             try:
-                self._send(away, submission)
+                return self._sent(away, submission, lost)
             except AWS_ERRORS as error:
                 logger.warning("not spilled", to=offer.region, reason=reason(error))
-                continue
-            return away
         if drained:
             raise _no_region()
-        self._send(job, submission)
-        return job
+        return self._sent(job, submission, lost)
 
     def _takers(self, job: Job, offers: Sequence[Offer], *, drained: bool) -> Iterator[Offer]:
         """The peers to which a job may go, in order; a credit of each is taken when it is asked.
@@ -121,12 +123,19 @@ class Accepting:
         if drained:
             yield from sorted(offers, key=lambda offer: crc32(f"{offer.region}{job.id}".encode()))
 
-    def _send(self, job: Job, submission: Submission) -> None:
+    def _sent(self, job: Job, submission: Submission, lost: Collection[str]) -> Job:
+        """Keep a job's input where it will run and elsewhere, then send its message."""
         if job.input_key is not None:
-            self.payloads.keep_input(job.input_key, submission.input_bytes, region=job.owner)
+            copied = self.payloads.keep_input(
+                job.input_key, submission.input_bytes, region=job.owner, lost=lost
+            )
+            if copied == job.owner and len(self.policy.regions) > 1:
+                logger.warning("input kept once: all other regions are lost", job_id=job.id)
+            job = replace(job, copied=copied)
         self.queues_in(job.owner).send(
             model=job.model, tier=job.tier, job_id=job.id, attempt=1, tenant=job.tenant
         )
+        return job
 
     def _ring(self, job: Job, snapshot: dict[str, Any]) -> None:
         """Call a dispatcher, unless one comes anyway.
@@ -238,8 +247,13 @@ class Accepting:
         )
 
 
-def _drained(snapshot: dict[str, Any]) -> bool:
+def _drained(snapshot: Mapping[str, Any]) -> bool:
     return (snapshot.get("lease") or {}).get("state") == DRAINED
+
+
+def _lost(snapshot: Mapping[str, Any]) -> set[str]:
+    """The peers that are not there to keep anything."""
+    return {region for region, peer in snapshot.get("peers", {}).items() if peer["state"] == LOST}
 
 
 def _no_region() -> ApiError:

@@ -10,7 +10,7 @@ and a few for the next.
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
@@ -26,7 +26,7 @@ from lambdas.adapters.queues import Queues
 from lambdas.domain import capacity, regions, spill
 from lambdas.domain.capacity import Load
 from lambdas.domain.policy import Model, Policy
-from lambdas.handlers.leasing import Leasing
+from lambdas.handlers.leasing import Leasing, Standing
 from lambdas.handlers.ordering import Ordering
 from lambdas.handlers.ports import endings, functions_in
 from lambdas.wiring import Execution, Function, Handler
@@ -47,6 +47,15 @@ SEND_BATCH_MAX = 10
 """Messages in one SendMessageBatch (SQS API reference)."""
 LIVE_PAGES_MAX = 20
 """Pages of 500 unfinished jobs counted by tenant at each beat; beyond it counts are low."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one beat saw of the models, and what was in its way."""
+
+    models: dict[str, Any] = field(default_factory=dict)
+    tenants: Counter[str] = field(default_factory=Counter)
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,39 +84,16 @@ class Beat:
         if 0 <= at_ms - before.get("at_ms", 0) < BEAT_MS_MIN:
             return before
         standing = self.leasing.once(before, now_ms=at_ms)
-        verdict = standing.verdict
-        until_ms = regions.may_start_ms(standing.lease, regions=len(self.policy.regions))
-        tenants: Counter[str] = Counter()
-        models: dict[str, Any] = {}
-        seen_before: Mapping[str, Any] = before.get("models", {})
-        for model in self._in_turn(at_ms):
-            last = seen_before.get(model.name)
-            try:
-                if time_left_ms() < TIME_LEFT_MS_MIN:
-                    logger.warning("beat ran out of time", model=model.name)
-                    models |= _unseen(model, last)
-                    self.gate.lease(model.name, until_ms)
-                    continue
-                seen = self._look_at(model, tenants, at_ms, until_ms)
-                spilled = (last or {}).get("spilling", ())
-                seen["spilling"] = spill.spilling(model, self.policy.tiers, _load(seen), spilled)
-                models[model.name] = seen
-            except AWS_ERRORS as error:
-                # One model that cannot be seen must not hide the others.
-                verdict = verdict or f"cannot see {model.name}: {reason(error)}"
-                models |= _unseen(model, last)
-                logger.warning("model not seen", model=model.name, reason=reason(error))
-        told: dict[str, Any] = {
-            "at_ms": at_ms,
-            "models": models,
-            "grants": self._grants(models, verdict),
-        }
+        seen = self._see_all(before, standing, at_ms, time_left_ms)
+        verdict = standing.verdict or seen.trouble
+        grants = self._grants(seen.models, verdict)
+        told: dict[str, Any] = {"at_ms": at_ms, "models": seen.models, "grants": grants}
         if standing.lease.get("state") == regions.SERVING:
             relieved = self.ordering.once(told, standing.peers, before, beat_s=BEAT_S, now_ms=at_ms)
-            told["grants"] |= dict.fromkeys(relieved, 0)
+            grants |= dict.fromkeys(relieved, 0)
         snapshot = {
             **told,
-            "tenants": dict(tenants),
+            "tenants": dict(seen.tenants),
             "ready": not verdict,
             "reason": verdict,
             "lease": standing.lease,
@@ -119,6 +105,35 @@ class Beat:
         except AWS_ERRORS as error:
             logger.warning("peers not told", reason=reason(error))
         return snapshot
+
+    def _see_all(
+        self,
+        before: Mapping[str, Any],
+        standing: Standing,
+        now_ms: int,
+        time_left_ms: Callable[[], int],
+    ) -> _Seen:
+        """Look at every model, as far as the time reaches."""
+        until_ms = regions.may_start_ms(standing.lease, regions=len(self.policy.regions))
+        seen = _Seen()
+        for model in self._in_turn(now_ms):
+            last = before.get("models", {}).get(model.name)
+            try:
+                if time_left_ms() < TIME_LEFT_MS_MIN:
+                    logger.warning("beat ran out of time", model=model.name)
+                    seen.models |= _unseen(model, last)
+                    self.gate.lease(model.name, until_ms)
+                    continue
+                found = self._look_at(model, seen.tenants, now_ms, until_ms)
+                spilled = (last or {}).get("spilling", ())
+                found["spilling"] = spill.spilling(model, self.policy.tiers, _load(found), spilled)
+                seen.models[model.name] = found
+            except AWS_ERRORS as error:
+                # One model that cannot be seen must not hide the others.
+                seen.trouble = seen.trouble or f"cannot see {model.name}: {reason(error)}"
+                seen.models |= _unseen(model, last)
+                logger.warning("model not seen", model=model.name, reason=reason(error))
+        return seen
 
     def _in_turn(self, now_ms: int) -> list[Model]:
         """Another model is first at every beat, so that none is always the one left over."""

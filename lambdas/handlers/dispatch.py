@@ -312,7 +312,9 @@ class Dispatcher:
         if job.input is not None:
             body = payloads.unpack(job.input)
         elif job.input_key is not None:
-            location = self.payloads.location(job.input_key, stored=job.stored or job.home)
+            location = self.payloads.location(
+                job.input_key, stored=job.stored or job.home, copied=job.copied
+            )
         if body is not None and len(body) > BODY_BYTES_MAX:
             raise ValueError("an inline payload is never larger than the endpoint takes")
         self.endpoints.invoke(

@@ -119,6 +119,7 @@ class Reading:
         self.payloads.erase_input(
             input_key(job.id, job.request_hash),
             stored=job.stored or job.home,
+            copied=job.copied,
             brought=self.policy.regions if job.moves else (),
         )
         # Another region can have worked on it only if it was moved, which is a further attempt.

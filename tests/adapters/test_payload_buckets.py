@@ -61,6 +61,43 @@ def test_an_input_lies_in_its_region_and_the_next(clients: Any, region: str, sec
     }
 
 
+def test_the_second_copy_goes_to_the_next_region_that_is_there(clients: Any) -> None:
+    """Else the region before a lost one would take no large input while that lasts."""
+    payloads = store(clients, "us-east-1")
+    copied = payloads.keep_input("inputs/a/1.json", b'"x"', region="us-east-1", lost={"us-east-2"})
+
+    assert copied == "us-west-2"
+    replica = NAMES.replica_bucket("us-west-2")
+    assert buckets_with(clients, "inputs/a/1.json") == {NAMES.bucket("us-east-1"), replica}
+    there = store(clients, "us-west-2")
+    address = there.location("inputs/a/1.json", stored="us-east-1", copied=copied)
+    assert address == f"s3://{replica}/inputs/a/1.json"
+    brought = store(clients, "us-east-2").location(
+        "inputs/a/1.json", stored="us-east-1", copied=copied
+    )
+    assert brought == f"s3://{NAMES.bucket('us-east-2')}/inputs/a/1.json"
+
+
+def test_a_region_that_does_not_answer_leaves_the_copy_to_another(clients: Any) -> None:
+    """It takes half a minute until it is known to be lost."""
+    clients("us-east-2").delete_bucket(Bucket=NAMES.replica_bucket("us-east-2"))
+
+    assert store(clients, "us-east-1").keep_input("a", b"1", region="us-east-1") == "us-west-2"
+
+
+def test_one_copy_has_to_do_when_all_others_are_lost(clients: Any) -> None:
+    """The last region that is left is of no use if it refuses; one that only fails is not lost."""
+    payloads = store(clients, "us-east-1")
+    others = ("us-east-2", "us-west-2")
+    assert payloads.keep_input("a", b"1", region="us-east-1", lost=others) == "us-east-1"
+    assert payloads.location("a", stored="us-east-1", copied="us-east-1").endswith("payloads/a")
+
+    for region in others:
+        clients(region).delete_bucket(Bucket=NAMES.replica_bucket(region))
+    with pytest.raises(clients("us-east-1").exceptions.ClientError, match="NoSuchBucket"):
+        payloads.keep_input("b", b"1", region="us-east-1")
+
+
 def test_a_deployment_of_one_region_keeps_one_copy(clients: Any) -> None:
     """There is no bucket for a second one, and asking for it would refuse every large job."""
     alone = store(clients, "us-east-1", ("us-east-1",))

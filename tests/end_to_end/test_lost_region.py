@@ -11,6 +11,8 @@ from tests.end_to_end.world import Script, Tenant, World, noise
 
 LOST_S = 40
 """Seconds within which a region that died is declared lost."""
+TICK_S = 75
+"""The beats of before are long past: a region is back with its next minute's tick."""
 MOVED_S = 60
 """And then within which its jobs run or wait elsewhere."""
 
@@ -83,7 +85,7 @@ def test_a_region_that_dies_loses_nothing(world: World, client: Tenant) -> None:
     assert set(owners(world, jobs)) == {here, other}
     ended(world, client, jobs, names, here)
     world.regions.restore(dead)
-    world.until(lambda: lease(world, dead).state == "serving", 30)
+    world.until(lambda: lease(world, dead).state == "serving", TICK_S)
     world.assert_rest()
     again = client.submit(region=dead, input={"name": "again"}, tier="batch")
     ended(world, client, [again], ["again"], here)
@@ -113,6 +115,75 @@ def test_large_inputs_outlive_their_region(world: World, client: Tenant) -> None
             assert not [
                 o["Key"] for o in found.get("Contents", []) if any(j in o["Key"] for j in jobs)
             ]
+
+
+def test_large_inputs_are_taken_while_the_region_is_lost_that_would_keep_their_copy(
+    world: World, client: Tenant
+) -> None:
+    """Else its loss would be the loss of a second one, whose health check says that all is well."""
+    world.model("small").answers(Script(), service_s=2)
+    here, dead, other = regions(world)
+    world.regions.kill(dead)
+    world.until(lambda: lease(world, dead).state == "lost", LOST_S)
+    world.run_for(10)
+
+    for region in (here, other):
+        names = [f"{region}-{number}" for number in range(2)]
+        jobs = [
+            client.submit(region=region, input={"name": name, "noise": noise(60_000)})
+            for name in names
+        ]
+        kept = {world.ledger_item(job)["copied"]["S"] for job in jobs}
+        assert kept <= {here, other}
+        ended(world, client, jobs, names, here)
+
+
+def test_a_restored_region_is_not_lost_again(world: World) -> None:
+    """The beats that waited for it must not take its lease from each other, and then stop."""
+    _, dead, _ = regions(world)
+    world.regions.kill(dead)
+    world.until(lambda: lease(world, dead).state == "lost", LOST_S)
+    lost = lease(world, dead).epoch
+    world.regions.restore(dead)
+    world.until(lambda: lease(world, dead).state == "serving", TICK_S)
+
+    world.run_for(180)
+
+    assert lease(world, dead).state == "serving"
+    assert lease(world, dead).epoch <= lost + 2
+
+
+def test_a_lost_tick_loses_no_region(world: World) -> None:
+    """EventBridge and Lambda do not promise every single one."""
+    _, quiet, _ = regions(world)
+    before = lease(world, quiet).epoch
+    world.run_for(61 - world.twin.scheduler.now() % 60)
+    world.twin.schedules.pause(quiet)
+    world.run_for(59)
+    world.twin.schedules.resume(quiet)
+    world.run_for(60)
+
+    assert (lease(world, quiet).state, lease(world, quiet).epoch) == ("serving", before)
+
+
+def test_jobs_that_can_wait_leave_a_region_whose_instances_are_gone(
+    world: World, client: Tenant
+) -> None:
+    """It answers, so clients go on coming; and it may be days until it gets a GPU again."""
+    world.model("small").answers(Script(), service_s=2)
+    here, bare, other = regions(world)
+    endpoint = world.twin.sagemaker.endpoint(bare, world.names.endpoint("small", "v1"))
+    before = submitted(client, bare, ["early"], tier="batch")
+    world.twin.sagemaker.resize(endpoint, 0)
+    names = [f"bare-{number}" for number in range(4)]
+    world.run_for(10)
+    jobs = submitted(client, bare, names, tier="batch")
+
+    ended(world, client, before + jobs, ["early", *names], here)
+    assert set(owners(world, jobs)) <= {here, other}
+    ready = client.client(bare).get("/health/ready")
+    world.twin.sagemaker.resize(endpoint, 1)
+    assert ready.status_code == 200
 
 
 def test_a_region_without_the_ledger_serves_nobody_and_loses_nothing(
