@@ -37,7 +37,13 @@ ANSWERS: dict[str, tuple[int | None, str, str, str]] = {
     "ACCESS_DENIED": (403, "permission_error", "not_allowed", "This key may not do that."),
     "API_CONFIGURATION_ERROR": (500, SERVER, "internal_error", "The service failed."),
     "AUTHORIZER_CONFIGURATION_ERROR": (500, SERVER, "internal_error", "The service failed."),
-    "AUTHORIZER_FAILURE": (500, SERVER, "internal_error", "The key could not be checked."),
+    # The directory does not answer: another region can check the key.
+    "AUTHORIZER_FAILURE": (
+        503,
+        SERVER,
+        "temporarily_unavailable",
+        "The key could not be checked; try again, or another region.",
+    ),
     "BAD_REQUEST_BODY": (400, INVALID, "invalid_json", "The body must be a JSON object."),
     "BAD_REQUEST_PARAMETERS": (400, INVALID, "invalid_parameter", "A parameter is not valid."),
     "DEFAULT_4XX": (None, INVALID, "invalid_request", "The request is not valid."),
