@@ -48,7 +48,39 @@ SUPPORTED: Final[Mapping[str, str]] = {
     "AWS::ApiGateway::Stage": "AccessLogSetting DeploymentId Description MethodSettings RestApiId "
     "StageName Tags TracingEnabled Variables",
     "AWS::ApplicationAutoScaling::ScalableTarget": "MaxCapacity MinCapacity ResourceId RoleARN "
-    "ScalableDimension ServiceNamespace",
+    "ScalableDimension ScheduledActions.EndTime ScheduledActions.ScalableTargetAction.MaxCapacity "
+    "ScheduledActions.ScalableTargetAction.MinCapacity ScheduledActions.Schedule "
+    "ScheduledActions.ScheduledActionName ScheduledActions.StartTime ScheduledActions.Timezone "
+    "ServiceNamespace SuspendedState.DynamicScalingInSuspended "
+    "SuspendedState.DynamicScalingOutSuspended SuspendedState.ScheduledScalingSuspended",
+    "AWS::ApplicationAutoScaling::ScalingPolicy": "PolicyName PolicyType ResourceId "
+    "ScalableDimension ScalingTargetId ServiceNamespace "
+    "StepScalingPolicyConfiguration.AdjustmentType StepScalingPolicyConfiguration.Cooldown "
+    "StepScalingPolicyConfiguration.MetricAggregationType "
+    "StepScalingPolicyConfiguration.MinAdjustmentMagnitude "
+    "StepScalingPolicyConfiguration.StepAdjustments.MetricIntervalLowerBound "
+    "StepScalingPolicyConfiguration.StepAdjustments.MetricIntervalUpperBound "
+    "StepScalingPolicyConfiguration.StepAdjustments.ScalingAdjustment "
+    + " ".join(
+        f"TargetTrackingScalingPolicyConfiguration.{name}"
+        for name in (
+            "CustomizedMetricSpecification.Dimensions",
+            "CustomizedMetricSpecification.MetricName",
+            "CustomizedMetricSpecification.Metrics.Expression",
+            "CustomizedMetricSpecification.Metrics.Id",
+            "CustomizedMetricSpecification.Metrics.Label",
+            "CustomizedMetricSpecification.Metrics.MetricStat.Metric",
+            "CustomizedMetricSpecification.Metrics.MetricStat.Stat",
+            "CustomizedMetricSpecification.Metrics.ReturnData",
+            "CustomizedMetricSpecification.Namespace",
+            "CustomizedMetricSpecification.Statistic",
+            "DisableScaleIn",
+            "PredefinedMetricSpecification.PredefinedMetricType",
+            "ScaleInCooldown",
+            "ScaleOutCooldown",
+            "TargetValue",
+        )
+    ),
     "AWS::CloudWatch::Alarm": "ActionsEnabled AlarmActions AlarmDescription AlarmName "
     "ComparisonOperator DatapointsToAlarm Dimensions EvaluateLowSampleCountPercentile "
     "EvaluationPeriods ExtendedStatistic InsufficientDataActions MetricName Metrics.Expression "

@@ -20,8 +20,9 @@ AGGREGATIONS: Final = frozenset({"Average", "Maximum", "Minimum"})
 HIGH_PERIODS: Final = 3
 LOW_PERIODS: Final = 15
 LOW_SHARE: Final = 0.9
-"""What the alarms of target tracking look like: it scales out after three minutes above the
-target, and in after fifteen "usually more than 10% lower" ("How target tracking scaling works")."""
+"""The alarms of target tracking: three minutes above the target, or fifteen minutes "usually more
+than 10% lower" ("How target tracking scaling works"). AWS documents that share; the minutes are
+those of the alarms that it creates, as its users show them."""
 PERIOD_S: Final = 60
 ROUNDING: Final = 1e-9
 """A quotient so little above a whole number is that number: 3 * 0.1 / 0.1 is 3."""
@@ -183,12 +184,16 @@ class TargetTracking:
         """Below which value it scales in."""
         return self.target * LOW_SHARE
 
-    def wanted(self, capacity: int, value: float) -> int:
+    def wanted(self, capacity: int, value: float, threshold: float = 0.0) -> int:
         """Tell the capacity at which the metric would meet the target, before any bound.
 
         Args:
             capacity: Instances now.
             value: The alarm's latest data point.
+            threshold: The alarm's, which makes no difference.
+
+        Returns:
+            Never less above the target, and never more where it would scale in.
 
         Source:
             "How target tracking scaling works": in proportion to the metric, rounded so that
@@ -197,28 +202,35 @@ class TargetTracking:
             backlog requests exceeds the target tracking value" (developer guide, "Autoscale an
             asynchronous endpoint"), so a metric per instance is taken to be of one then.
         """
-        return max(0, math.ceil(max(1, capacity) * value / self.target - ROUNDING))
+        if self.low <= value <= self.target or (value < self.low and not self.scales_in):
+            return capacity
+        proportional = math.ceil(max(1, capacity) * value / self.target - ROUNDING)
+        if value > self.target:
+            return max(capacity, proportional)
+        return min(capacity, max(0, proportional))
 
-    def alarms(self, name: str, action: str) -> dict[str, dict[str, Any]]:
+    def alarms(self, resource: str, policy: str) -> dict[str, dict[str, Any]]:
         """Describe the alarms that the service keeps for it, by `AlarmHigh` and `AlarmLow`.
 
         Args:
-            name: What the target is called in the alarms' names.
-            action: The ARN that they act on.
+            resource: Id of what is scaled, such as `endpoint/embedder/variant/live`.
+            policy: The policy's ARN, which they act on.
         """
+        unique = policy.split(":")[6]
+        action = f"{policy}:createdBy/{unique}"
         told = {
             "AlarmDescription": f"DO NOT EDIT OR DELETE. For TargetTrackingScaling policy {action}",
             "AlarmActions": [action],
             **self.metric,
         }
         high = {
-            "AlarmName": f"TargetTracking-{name}-AlarmHigh",
+            "AlarmName": f"TargetTracking-{resource}-AlarmHigh-{unique}",
             "ComparisonOperator": "GreaterThanThreshold",
             "EvaluationPeriods": HIGH_PERIODS,
             "Threshold": self.target,
         }
         low = {
-            "AlarmName": f"TargetTracking-{name}-AlarmLow",
+            "AlarmName": f"TargetTracking-{resource}-AlarmLow-{unique}",
             "ComparisonOperator": "LessThanThreshold",
             "EvaluationPeriods": LOW_PERIODS,
             "Threshold": self.low,

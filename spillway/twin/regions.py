@@ -15,6 +15,7 @@ from spillway.twin.functions import Functions
 from spillway.twin.metrics import Metrics
 from spillway.twin.s3 import S3
 from spillway.twin.sagemaker import SageMaker
+from spillway.twin.scaling import Scaling
 from spillway.twin.schedules import Schedules
 
 Side = Literal["global", "clients"]
@@ -56,6 +57,7 @@ class Services:
     metrics: Metrics
     s3: S3
     sagemaker: SageMaker
+    scaling: Scaling
     schedules: Schedules
 
 
@@ -88,9 +90,9 @@ class Regions(Sequence[str]):
         """Stop everything in a region; what is stored there stays.
 
         Executions die where they are. No schedule, event source, asynchronous event or request
-        starts one; what was accepted waits. Alarms are not evaluated, and metrics are lost. Calls
-        to the region get a connect timeout, or a read timeout if they are on their way. Its
-        endpoints answer nothing; what they were computing comes to the end that
+        starts one; what was accepted waits. Alarms are not evaluated, metrics are lost, and nothing
+        is scaled. Calls to the region get a connect timeout, or a read timeout if they are on
+        their way. Its endpoints answer nothing; what they were computing comes to the end that
         `Assumptions.in_flight` says once the region is back.
 
         Raises:
@@ -105,6 +107,7 @@ class Regions(Sequence[str]):
         services.schedules.pause(region)
         services.alarms.pause(region)
         services.metrics.pause(region)
+        services.scaling.pause(region)
         services.events.pause(region)
         services.event_sources.pause(region)
         services.sagemaker.pause(region)
@@ -190,6 +193,7 @@ class Regions(Sequence[str]):
             services.event_sources.resume(region)
             services.events.resume(region)
             services.metrics.resume(region)
+            services.scaling.resume(region)
             services.alarms.resume(region)
             services.schedules.resume(region)
 

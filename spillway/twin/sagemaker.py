@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final, Literal
 
 from moto.core.responses import ActionResult
@@ -180,6 +181,12 @@ class Endpoint:
         return len(self.waiting) + sum(len(instance.running) for instance in self.instances)
 
     @property
+    def oldest_s(self) -> float | None:
+        """When the oldest request came that is queued or in process; None without one."""
+        working = (request for instance in self.instances for request in instance.running)
+        return min((one.received_s for one in chain(self.waiting, working)), default=None)
+
+    @property
     def status(self) -> str:
         """The EndpointStatus."""
         if self.failure_reason and not self.created:
@@ -299,6 +306,10 @@ class SageMaker:
             if (at, called) == (region, name):
                 return endpoint
         raise KeyError(f"no endpoint {name!r} in {region}")
+
+    def endpoints(self) -> list[Endpoint]:
+        """Every endpoint there is, in the order of creation."""
+        return list(self._endpoints.values())
 
     @property
     def settled(self) -> bool:

@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
 from moto.sqs.models import sqs_backends
@@ -203,13 +203,16 @@ def send(functions: Functions, target: Target, body: str) -> None:
         sqs_backends[account][region].send_message(rest[0], body)
 
 
-def next_s(expression: str, created_s: float, after_s: float) -> float | None:
+def next_s(
+    expression: str, created_s: float, after_s: float, *, zone: tzinfo = UTC
+) -> float | None:
     """When a schedule runs next, in seconds since the epoch.
 
     Args:
         expression: `rate(…)` or `cron(…)`.
         created_s: When the rule was made; a rate counts from there.
         after_s: Strictly after this time.
+        zone: Of the times in a cron expression; those of rules are always UTC.
 
     Returns:
         None if never again.
@@ -228,25 +231,26 @@ def next_s(expression: str, created_s: float, after_s: float) -> float | None:
     cron = re.fullmatch(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)", expression)
     if cron is None or [cron[3], cron[5]].count("?") != 1:
         raise ValueError(f"Parameter ScheduleExpression is not valid: {expression}")
-    return _next_cron(cron.groups(), after_s)
+    return _next_cron(cron.groups(), after_s, zone)
 
 
-def _next_cron(fields: Sequence[str], after_s: float) -> float | None:
+def _next_cron(fields: Sequence[str], after_s: float, zone: tzinfo) -> float | None:
     minutes, hours = _numbers(fields[0], 0, 59), _numbers(fields[1], 0, 23)
     days, weekdays = _numbers(fields[2], 1, 31), _numbers(fields[4], 1, 7, WEEKDAYS)
     months, years = _numbers(fields[3], 1, 12, MONTHS), _numbers(fields[5], 1970, 2199)
-    start = datetime.fromtimestamp(after_s, UTC).replace(second=0, microsecond=0)
-    start += timedelta(minutes=1)
+    start = datetime.fromtimestamp(after_s, zone)
     for offset in range(DAYS_MAX):
-        day = start.replace(hour=0, minute=0) + timedelta(days=offset)
+        day = start.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+        day += timedelta(days=offset)
         fits = day.year in years and day.month in months and day.day in days
         if not fits or day.isoweekday() % 7 + 1 not in weekdays:
             continue
         for hour in sorted(hours):
             for minute in sorted(minutes):
-                moment = day.replace(hour=hour, minute=minute)
-                if moment >= start:
-                    return moment.timestamp()
+                # As a time since the epoch: clocks that are set back show an hour twice.
+                when_s = day.replace(hour=hour, minute=minute).timestamp()
+                if when_s > after_s:
+                    return when_s
     return None
 
 

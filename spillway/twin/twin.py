@@ -37,6 +37,7 @@ from spillway.twin.resources import Deploy
 from spillway.twin.route53 import Resolver, Route53
 from spillway.twin.s3 import S3
 from spillway.twin.sagemaker import Assumptions, SageMaker
+from spillway.twin.sagemaker_metrics import SageMakerMetrics
 from spillway.twin.scaling import Scaling
 from spillway.twin.schedules import Schedules
 from spillway.twin.service_metrics import ServiceMetrics
@@ -50,9 +51,9 @@ class Twin:
     """A deployment on this machine; one at a time in a process, as moto's state is one.
 
     Each part is an attribute, with its settings and its faults: `scheduler`, `hook`, `functions`,
-    `event_sources`, `schedules`, `events`, `gateway`, `route53`, `sagemaker`, `dynamodb`, `s3`,
-    `sqs`, `scaling`, `metrics`, `alarms`, `cloudformation`, and `regions` for faults of whole
-    regions. It is open from here on until `close`, also as a context manager.
+    `event_sources`, `schedules`, `events`, `gateway`, `route53`, `sagemaker`, `sagemaker_metrics`,
+    `dynamodb`, `s3`, `sqs`, `scaling`, `metrics`, `alarms`, `cloudformation`, and `regions` for
+    faults of whole regions. It is open from here on until `close`, also as a context manager.
 
     Args:
         assembly: Directory that `make synth` wrote.
@@ -105,8 +106,9 @@ class Twin:
                 warm_up_factor=warm_up_factor,
             )
             undo.callback(self.sagemaker.close)
-            self.scaling = Scaling(self.sagemaker)
             self._open_cloudwatch(undo)
+            self.scaling = Scaling(self.scheduler, self.sagemaker, self.alarms)
+            undo.callback(self.scaling.close)
             self.dynamodb = DynamoDb(self.scheduler)
             undo.callback(self.dynamodb.close)
             self.hook.consistency = self.dynamodb
@@ -124,6 +126,7 @@ class Twin:
                     metrics=self.metrics,
                     s3=self.s3,
                     sagemaker=self.sagemaker,
+                    scaling=self.scaling,
                     schedules=self.schedules,
                 ),
                 names=(stack.region for stack in self.assembly.stacks),
@@ -158,6 +161,8 @@ class Twin:
         self.metrics = Metrics(self.scheduler)
         undo.callback(self.metrics.close)
         self.functions.readers.append(lambda line: self.metrics.read_line(line.region, line.text))
+        self.sagemaker_metrics = SageMakerMetrics(self.scheduler, self.sagemaker, self.metrics)
+        undo.callback(self.sagemaker_metrics.close)
         self.alarms = Alarms(self.scheduler, self.metrics, act=self._act)
         undo.callback(self.alarms.close)
         self.alarms.observers.append(self._tell_bus)
@@ -182,9 +187,7 @@ class Twin:
                     region, function_name(action), alarm_messages.invocation(event)
                 )
         else:
-            execute = getattr(self.scaling, "execute", None)
-            if execute is not None:
-                execute(region, action, value=event.value, threshold=event.threshold)
+            self.scaling.execute(region, action, value=event.value, threshold=event.threshold)
 
     def _tell_bus(self, event: AlarmEvent) -> None:
         id_ = str(uuid.UUID(int=self.scheduler.random.getrandbits(128), version=4))

@@ -28,6 +28,7 @@ from spillway.twin.regions import Condition, Regions, Services, UnknownRegionErr
 from spillway.twin.resources import Resource
 from spillway.twin.s3 import S3
 from spillway.twin.sagemaker import Assumptions, SageMaker
+from spillway.twin.scaling import Scaling
 from spillway.twin.schedules import Rule, Schedules, Target
 from spillway.twin.sqs import Sqs
 
@@ -80,6 +81,7 @@ class World:
             self.metrics,
             act=lambda region, action, event: self.acted.append((region, event.state.value)),
         )
+        self.scaling = Scaling(scheduler, self.sagemaker, self.alarms)
         services = Services(
             alarms=self.alarms,
             dynamodb=self.dynamodb,
@@ -90,6 +92,7 @@ class World:
             metrics=self.metrics,
             s3=self.s3,
             sagemaker=self.sagemaker,
+            scaling=self.scaling,
             schedules=self.schedules,
         )
         self.hook.consistency = self.dynamodb
@@ -100,6 +103,7 @@ class World:
         """End it all."""
         self.scheduler.close()
         for service in (
+            self.scaling,
             self.alarms,
             self.metrics,
             self.sagemaker,
@@ -418,6 +422,33 @@ def test_a_dead_region_watches_nothing(world: World) -> None:
     world.scheduler.run_for(120)
     assert world.acted == [(HERE, "ALARM"), (THERE, "ALARM")]
     assert [event for _, _, event in world.runs] == [{"source": "aws.cloudwatch"}]
+
+
+def test_a_dead_region_is_not_scaled(world: World) -> None:
+    """A fleet that grew while nobody served it would be paid for, and would look alive."""
+    world.deploy_endpoint(THERE)
+    endpoint = world.sagemaker.endpoint(THERE, "model")
+    schedule = {
+        "ScheduledActionName": "each",
+        "Schedule": "rate(5 minutes)",
+        "ScalableTargetAction": {"MinCapacity": 3},
+    }
+    properties: dict[str, Any] = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": "endpoint/model/variant/live",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        "MinCapacity": 1,
+        "MaxCapacity": 4,
+        "ScheduledActions": [schedule],
+    }
+    kind = "ApplicationAutoScaling::ScalableTarget"
+    world.scaling.create(world.resource(kind, THERE, "target", **properties))
+    world.regions.kill(THERE)
+    world.scheduler.run_for(400)
+    assert endpoint.desired == 1
+    world.regions.restore(THERE)
+    world.scheduler.run_for(300)
+    assert endpoint.desired == 3
 
 
 def test_messages_in_flight_come_back_by_the_clock(world: World) -> None:

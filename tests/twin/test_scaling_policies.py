@@ -188,7 +188,17 @@ def test_other_refusals_of_step_policies() -> None:
 
 @pytest.mark.parametrize(
     ("capacity", "value", "wanted"),
-    [(2, 10.0, 4), (2, 5.1, 3), (4, 2.5, 2), (4, 2.6, 3), (3, 0.0, 0), (0, 12.0, 3), (0, 0.0, 0)],
+    [
+        (2, 10.0, 4),
+        (2, 5.1, 3),
+        (4, 5.0, 4),
+        (4, 4.6, 4),
+        (4, 2.5, 2),
+        (4, 2.6, 3),
+        (3, 0.0, 0),
+        (0, 12.0, 3),
+        (0, 0.0, 0),
+    ],
 )
 def test_target_tracking_is_proportional_and_rounds_up(
     capacity: int, value: float, wanted: int
@@ -213,7 +223,8 @@ def test_target_tracking_watches_three_minutes_out_and_fifteen_in() -> None:
     "How target tracking scaling works": it removes capacity "only when utilization passes a
     threshold that is far enough below the target value (usually more than 10% lower)".
     """
-    alarms = tracking().alarms("endpoint/embedder/variant/live", "arn:action")
+    arn = "arn:aws:autoscaling:us-east-1:123456789012:scalingPolicy:0a1b:resource/x:policyName/y"
+    alarms = tracking().alarms("endpoint/embedder/variant/live", arn)
     high, low = alarms["AlarmHigh"], alarms["AlarmLow"]
     assert (high["ComparisonOperator"], high["Threshold"]) == ("GreaterThanThreshold", 5.0)
     assert (low["ComparisonOperator"], low["Threshold"]) == ("LessThanThreshold", 4.5)
@@ -221,8 +232,9 @@ def test_target_tracking_watches_three_minutes_out_and_fifteen_in() -> None:
         (3, 60),
         (15, 60),
     ]
-    assert high["AlarmActions"] == ["arn:action"]
-    assert list(tracking(DisableScaleIn=True).alarms("x", "arn:action")) == ["AlarmHigh"]
+    assert high["AlarmName"] == "TargetTracking-endpoint/embedder/variant/live-AlarmHigh-0a1b"
+    assert high["AlarmActions"] == [f"{arn}:createdBy/0a1b"]
+    assert list(tracking(DisableScaleIn=True).alarms("x", arn)) == ["AlarmHigh"]
 
 
 def test_target_tracking_takes_metric_math_and_predefined_metrics() -> None:

@@ -167,6 +167,95 @@ WATCHING = {
 }
 """What watches the stack: an alarm on what the function logs, and everything that it tells."""
 
+FLEET = {
+    "Model": {"Type": "AWS::SageMaker::Model", "Properties": {"ModelName": "model"}},
+    "Configuration": {
+        "Type": "AWS::SageMaker::EndpointConfig",
+        "Properties": {
+            "EndpointConfigName": "configuration",
+            "ProductionVariants": [
+                {
+                    "VariantName": "live",
+                    "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
+                    "InitialInstanceCount": 1,
+                }
+            ],
+            "AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://results/"}},
+        },
+    },
+    "Endpoint": {
+        "Type": "AWS::SageMaker::Endpoint",
+        "Properties": {
+            "EndpointName": "endpoint",
+            "EndpointConfigName": {"Fn::GetAtt": ["Configuration", "EndpointConfigName"]},
+        },
+    },
+    "Fleet": {
+        "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
+        "DependsOn": ["Endpoint"],
+        "Properties": {
+            "ServiceNamespace": "sagemaker",
+            "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+            "ResourceId": "endpoint/endpoint/variant/live",
+            "MinCapacity": 0,
+            "MaxCapacity": 0,
+            "SuspendedState": {"DynamicScalingInSuspended": True},
+            "ScheduledActions": [
+                {
+                    "ScheduledActionName": "begin",
+                    "Schedule": "at(2026-01-05T00:10:00)",
+                    "Timezone": "UTC",
+                    "ScalableTargetAction": {"MinCapacity": 0, "MaxCapacity": 4},
+                }
+            ],
+        },
+    },
+    "Out": {
+        "Type": "AWS::ApplicationAutoScaling::ScalingPolicy",
+        "Properties": {
+            "PolicyName": "out",
+            "PolicyType": "StepScaling",
+            "ScalingTargetId": {"Ref": "Fleet"},
+            "StepScalingPolicyConfiguration": {
+                "AdjustmentType": "ExactCapacity",
+                "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
+            },
+        },
+    },
+    "Track": {
+        "Type": "AWS::ApplicationAutoScaling::ScalingPolicy",
+        "Properties": {
+            "PolicyName": "track",
+            "PolicyType": "TargetTrackingScaling",
+            "ScalingTargetId": {"Ref": "Fleet"},
+            "TargetTrackingScalingPolicyConfiguration": {
+                "TargetValue": 5,
+                "CustomizedMetricSpecification": {
+                    "Namespace": "AWS/SageMaker",
+                    "MetricName": "ApproximateBacklogSizePerInstance",
+                    "Dimensions": [{"Name": "EndpointName", "Value": "endpoint"}],
+                    "Statistic": "Average",
+                },
+            },
+        },
+    },
+    "Stuck": {
+        "Type": "AWS::CloudWatch::Alarm",
+        "Properties": {
+            "Namespace": "AWS/SageMaker",
+            "MetricName": "HasBacklogWithoutCapacity",
+            "Dimensions": [{"Name": "EndpointName", "Value": "endpoint"}],
+            "Statistic": "Maximum",
+            "Period": 60,
+            "EvaluationPeriods": 1,
+            "Threshold": 1,
+            "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+            "AlarmActions": [{"Ref": "Out"}],
+        },
+    },
+}
+"""An endpoint without instances until ten past midnight, and what makes it grow then."""
+
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -266,6 +355,34 @@ def test_alarms_reach_whom_they_should(small: Path, opened: Callable[..., Twin])
     shown = twin.operator(REGION).client("cloudwatch").describe_alarms(AlarmNames=["copied", "any"])
     states = [alarm["StateValue"] for alarm in shown["MetricAlarms"] + shown["CompositeAlarms"]]
     assert states == ["ALARM", "ALARM"]
+
+
+def test_alarms_scale_the_fleet_that_they_should(small: Path, opened: Callable[..., Twin]) -> None:
+    """A fleet whose alarm, policy and target are not connected leaves its queue to itself."""
+    (small / "Small.json").write_text(json.dumps({"Resources": FLEET}), encoding="utf-8")
+    container = partial(Simulated, service_s=lambda _: 3600.0, warm_up_s=100.0)
+    twin = opened(small, containers={"endpoint": container})
+    endpoint = twin.sagemaker.endpoint(REGION, "endpoint")
+    operator = twin.operator(REGION)
+    runtime = operator.client("sagemaker-runtime")
+    for _ in range(12):
+        runtime.invoke_endpoint_async(EndpointName="endpoint", Body=b"{}")
+    twin.scheduler.run_for(590)
+    assert endpoint.desired == 0
+    twin.scheduler.run_for(80)
+    # The step asks for one, tracking for a third of the backlog: the largest wins.
+    assert endpoint.desired == 3
+    scaling = operator.client("application-autoscaling")
+    described = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    assert {policy["PolicyName"]: len(policy["Alarms"]) for policy in described} == {
+        "out": 0,
+        "track": 2,
+    }
+    found = scaling.describe_scaling_activities(ServiceNamespace="sagemaker")["ScalingActivities"]
+    assert [activity["Cause"] for activity in found] == [
+        "an alarm called policy track",
+        "the target was registered",
+    ]
 
 
 def test_somebody_elses_boto3_reaches_the_deployment(
