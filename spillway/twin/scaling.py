@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, Final, Literal
 from unittest.mock import patch
 
@@ -202,6 +203,7 @@ class Scaling:
         self._targets: dict[tuple[str, str, str], _Target] = {}
         self._policies: dict[str, tuple[_Target, _Policy]] = {}
         self._paused: set[str] = set()
+        self._numbers = count(1)
         self._undo = ExitStack()
         self._moto = _Moto(self)
         for owner, name, ours in self._moto.methods():
@@ -589,7 +591,7 @@ class Scaling:
 
     def _note(self, target: _Target, cause: str, before: int, after: int) -> Activity:
         activity = Activity(
-            id=str(uuid.UUID(int=self.scheduler.random.getrandbits(128), version=4)),
+            id=str(uuid.UUID(int=next(self._numbers))),
             account=target.account,
             region=target.region,
             resource=target.resource,
