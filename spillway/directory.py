@@ -18,7 +18,7 @@ class Directory:
     """The directory table, as operators change it.
 
     Args:
-        table: The directory of the deployment's primary region.
+        table: The directory, in any of the deployment's regions.
         now: Seconds since the epoch.
     """
 

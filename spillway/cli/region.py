@@ -7,20 +7,23 @@ AWS and on the twin. The faults exist on the twin only, and go through its contr
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import httpx
 import typer
-from botocore.exceptions import ConnectionError as AwsConnectionError
-from botocore.exceptions import HTTPClientError
 from rich.console import Console
 
 from config.schema import Deployment, load
-from spillway.cli.aws import EndpointUrl, aws_errors
+from spillway.cli.aws import CONTROL_VARIABLE, EndpointUrl, at_a_replica, only_where_meant
 from spillway.cli.terminal import Code, CommandError, Json, answer, table, usage
 from spillway.leases import LOST, SERVING, LeaseError, Leases
 
+Done = TypeVar("Done")
+
 CONFIG = Path("config/dev.yaml")
+UNKNOWN = "unknown"
+"""The state of a region while no copy of the ledger answers."""
+UNCHANGED = "nothing changed"
 CONTROL_TIMEOUT_S = 10.0
 FACTOR = 10.0
 
@@ -31,7 +34,7 @@ Config = Annotated[Path, typer.Option(help="The deployment whose region it is.")
 ControlUrl = Annotated[
     str | None,
     typer.Option(
-        envvar="SPILLWAY_CONTROL_URL",
+        envvar=CONTROL_VARIABLE,
         help="The control port of a running `spillway local`, which prints it.",
     ),
 ]
@@ -52,9 +55,12 @@ def list_regions(
     control_url: ControlUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Show each region's state, the jobs that it still owns, and on the twin its faults."""
+    """Show each region's state, the jobs that it still owns, and on the twin its faults.
+
+    Without an answer from any region the states are unknown, and the exit code is 3.
+    """
     deployment = load(config)
-    faults = _ask(control_url, "GET", "")["regions"] if control_url else {}
+    faults = _faults(control_url) if control_url else {}
 
     def look(leases: Leases) -> list[dict[str, Any]]:
         return [
@@ -62,23 +68,41 @@ def list_regions(
                 "region": region,
                 "state": leases.state(region),
                 "unfinished": sum(leases.unfinished(region, name) for name in deployment.models),
-                **faults.get(region, {}),
             }
             for region in deployment.regions
         ]
 
-    regions = _at_ledger(deployment, deployment.regions[-1], endpoint_url, look)
+    unanswered: CommandError | None = None
+    try:
+        regions = _at_ledger(
+            deployment, deployment.regions[-1], endpoint_url, look, control_url=control_url
+        )
+    except CommandError as error:
+        if error.exit_code != Code.UNREACHABLE:
+            raise
+        unanswered = error
+        regions = [
+            {"region": region, "state": UNKNOWN, "unfinished": None}
+            for region in deployment.regions
+        ]
+    document: dict[str, Any] = {
+        "regions": [each | faults.get(each["region"], {}) for each in regions]
+    }
+    if unanswered is not None:
+        document["error"] = {"message": str(unanswered), "code": unanswered.code}
+    answer(document, as_json=as_json, render=lambda console: _show(console, document["regions"]))
+    if unanswered is not None:
+        if as_json:
+            raise typer.Exit(unanswered.exit_code)
+        raise unanswered
+
+
+def _show(console: Console, regions: list[dict[str, Any]]) -> None:
     rows = [
         (each["region"], each["state"] or "no lease yet", _wrong(each), each["unfinished"])
         for each in regions
     ]
-    answer(
-        {"regions": regions},
-        as_json=as_json,
-        render=lambda console: console.print(
-            table(None, ("region", "state", "faults", "unfinished jobs"), rows, numbers=1)
-        ),
-    )
+    console.print(table(None, ("region", "state", "faults", "unfinished jobs"), rows, numbers=1))
 
 
 def _wrong(condition: dict[str, Any]) -> str:
@@ -93,7 +117,9 @@ def _wrong(condition: dict[str, Any]) -> str:
 def kill(region: Region, *, control_url: ControlUrl = None, as_json: Json = False) -> None:
     """Stop everything in a region of the twin; what is stored there stays."""
     document = _act(control_url, region, "kill", {})
-    _tell(document, f"{region} is dead; `spillway region restore {region}` brings it back", as_json)
+    is_dead = "is dead" if document["changed"] else f"was dead already: {UNCHANGED}"
+    text = f"{region} {is_dead}; `spillway region restore {region}` brings it back"
+    _tell(document, text, as_json)
 
 
 @app.command("isolate")
@@ -107,7 +133,10 @@ def isolate(
     """Cut a region of the twin off from the global tables only, or from the clients only."""
     document = _act(control_url, region, "isolate", {"from": from_.value})
     what = "the global tables" if from_ is Side.GLOBAL else "its clients"
-    _tell(document, f"{region} is cut off from {what}", as_json)
+    text = f"is cut off from {what}"
+    if not document["changed"]:
+        text = f"was cut off from {what} already: {UNCHANGED}"
+    _tell(document, f"{region} {text}", as_json)
 
 
 @app.command("slow")
@@ -122,7 +151,10 @@ def slow(
 ) -> None:
     """Let AWS calls that are made in or to a region of the twin take longer."""
     document = _act(control_url, region, "slow", {"factor": factor})
-    _tell(document, f"calls in and to {region} take {factor:g} times their usual time", as_json)
+    text = f"calls in and to {region} take {factor:g} times their usual time"
+    if not document["changed"]:
+        text += f" already: {UNCHANGED}"
+    _tell(document, text, as_json)
 
 
 @app.command("drain")
@@ -141,13 +173,19 @@ def drain(
     """
     deployment = load(config)
     _known(deployment, region)
-    state = _at_ledger(
-        deployment, region, endpoint_url, lambda leases: leases.drain(region, last=last)
+    before, state = _at_ledger(
+        deployment,
+        region,
+        endpoint_url,
+        lambda leases: (leases.state(region), leases.drain(region, last=last)),
     )
+    changed = before != state or state == LOST
     text = f"{region} is drained: it takes no jobs, and its peers take over what waits there"
     if state == LOST:
         text = f"{region} is lost, and its jobs are being moved anyway; it will come back drained"
-    document = {"region": region, "state": state}
+    elif not changed:
+        text = f"{region} was drained already: {UNCHANGED}"
+    document = {"region": region, "state": state, "changed": changed}
     _tell(document, f"{text}; `spillway region restore {region}` ends it", as_json)
 
 
@@ -165,19 +203,30 @@ def restore(
     A region that was lost needs no command on AWS: it takes a new lease by itself.
     """
     deployment = load(config)
-    document: dict[str, Any] = {"region": region}
+    document: dict[str, Any] = {"region": region, "changed": False}
     if control_url:
         document = _act(control_url, region, "restore", {})
-        if endpoint_url is None or region not in deployment.regions:
+        if not endpoint_url or region not in deployment.regions:
             # Without the twin's endpoint the ledger would be that of an AWS account.
-            _tell(document, f"{region} is back", as_json)
+            text = "is back" if document["changed"] else f"had no fault: {UNCHANGED}"
+            if not endpoint_url:
+                text += "; for a drain, too, set AWS_ENDPOINT_URL"
+            _tell(document, f"{region} {text}", as_json)
             return
     _known(deployment, region)
-    state = _at_ledger(deployment, region, endpoint_url, lambda leases: leases.serve(region))
+    before, state = _at_ledger(
+        deployment,
+        region,
+        endpoint_url,
+        lambda leases: (leases.state(region), leases.serve(region)),
+    )
     if state != SERVING and not control_url:
         raise _not_serving(region, state)
+    document |= {"state": state, "changed": document["changed"] or before != state}
     text = f"{region} serves" if state == SERVING else f"{region} is back; its lease will follow"
-    _tell({**document, "state": state}, text, as_json)
+    if not document["changed"] and state == SERVING:
+        text = f"{region} serves, as it did: {UNCHANGED}"
+    _tell(document, text, as_json)
 
 
 def _not_serving(region: str, state: str | None) -> CommandError:
@@ -199,32 +248,23 @@ def _at_ledger(
     deployment: Deployment,
     region: str,
     endpoint_url: str | None,
-    act: Callable[[Leases], Any],
-) -> Any:
+    act: Callable[[Leases], Done],
+    *,
+    control_url: str | None = None,
+) -> Done:
     """Do something through a replica of the ledger: first those outside of the sick region."""
-    import boto3  # noqa: PLC0415 a third of a second that other commands need not wait
-    from botocore.config import Config as Settings  # noqa: PLC0415
-
-    settings = Settings(
-        retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=2, read_timeout=5
-    )
+    only_where_meant(endpoint_url, control_url)
     ledger = deployment.names.ledger
-    replicas = sorted(deployment.regions, key=lambda other: other == region)
-    for replica in replicas:
-        # Not boto3's own default session, which remembers the credentials that it saw first.
-        client = boto3.Session().client(
-            "dynamodb", region_name=replica, endpoint_url=endpoint_url or None, config=settings
+    try:
+        return at_a_replica(
+            ledger,
+            sorted(deployment.regions, key=lambda other: other == region),
+            endpoint_url,
+            lambda replica: act(Leases(replica.client(), ledger, deployment.regions)),
+            missing_code="no_ledger",
         )
-        try:
-            with aws_errors(replica, ledger, code="no_ledger"):
-                return act(Leases(client, ledger, deployment.regions))
-        except LeaseError as error:
-            raise CommandError(str(error), code=error.code) from error
-        except CommandError as error:
-            gone = isinstance(error.__cause__, AwsConnectionError | HTTPClientError)
-            if not gone or replica == replicas[-1]:
-                raise
-    raise AssertionError("a deployment has regions")
+    except LeaseError as error:
+        raise CommandError(str(error), code=error.code) from error
 
 
 def _act(
@@ -236,8 +276,15 @@ def _act(
             f"{action} exists on the twin only: start `spillway local`, and set "
             "SPILLWAY_CONTROL_URL or give --control-url as it prints them"
         )
-    document = _ask(control_url, "POST", f"/{region}/{action}", json=wanted)
-    return {"region": region, **document["regions"][region]}
+    before = _faults(control_url).get(region)
+    after = _ask(control_url, "POST", f"/{region}/{action}", json=wanted)["regions"][region]
+    return {"region": region, **after, "changed": after != before}
+
+
+def _faults(control_url: str) -> dict[str, dict[str, Any]]:
+    """What the twin's control port knows to be wrong, by region."""
+    faults: dict[str, dict[str, Any]] = _ask(control_url, "GET", "")["regions"]
+    return faults
 
 
 def _ask(control_url: str, method: str, path: str, **options: Any) -> dict[str, Any]:

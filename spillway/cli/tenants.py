@@ -7,20 +7,21 @@ its hash is stored.
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 
 from config.schema import TENANT_RATE_PER_S_MIN, TIERS, Deployment, load
 from lambdas.domain.keys import key_hash, key_id
-from spillway.cli.aws import EndpointUrl, aws_errors
+from spillway.cli.aws import EndpointUrl, at_a_replica, only_where_meant
 from spillway.cli.terminal import CommandError, Json, answer, table, usage
 from spillway.directory import Directory, add_tenant
+
+Done = TypeVar("Done")
 
 KEY_ID_LENGTH = 12
 CACHED_S_MAX = 60
@@ -65,7 +66,8 @@ def add(  # noqa: PLR0913 a command's options
     _known("tier", tier, TIERS)
     if not tenant or not set(tenant) <= set(TENANT_CHARACTERS):
         raise usage("a tenant's id is made of a-z, 0-9, - and _")
-    with _directory(deployment, endpoint_url) as directory:
+
+    def act(directory: Directory) -> tuple[str, str | None]:
         if webhooks and "webhook_secret" in (directory.tenant(tenant) or {}):
             raise _has_secret(tenant)
         key = add_tenant(
@@ -77,7 +79,9 @@ def add(  # noqa: PLR0913 a command's options
             rate_per_s=Decimal(str(rate_per_s)) if rate_per_s else None,
             in_flight_max=in_flight_max,
         )
-        secret = directory.make_webhook_secret(tenant) if webhooks else None
+        return key, directory.make_webhook_secret(tenant) if webhooks else None
+
+    key, secret = _at_directory(deployment, endpoint_url, act)
     document = {"tenant": tenant, "key": key, "key_id": key_id(key_hash(key)), "name": key_name}
     if secret:
         document["webhook_secret"] = secret
@@ -111,9 +115,12 @@ def list_tenants(
     *, config: Config = CONFIG, endpoint_url: EndpointUrl = None, as_json: Json = False
 ) -> None:
     """List tenants, their limits and the ids of their keys."""
-    with _directory(load(config), endpoint_url) as directory:
+
+    def look(directory: Directory) -> list[dict[str, Any]]:
         keys = directory.list_keys()
-        tenants = [_tenant_document(item, keys) for item in directory.list_tenants()]
+        return [_tenant_document(item, keys) for item in directory.list_tenants()]
+
+    tenants = _at_directory(load(config), endpoint_url, look)
 
     def render(console: Console) -> None:
         rows = [
@@ -150,10 +157,13 @@ def webhook(
 
     It is printed here and never again, in the form that Standard Webhooks' libraries take.
     """
-    with _directory(load(config), endpoint_url) as directory:
+
+    def act(directory: Directory) -> str | None:
         if directory.tenant(tenant) is None:
             raise _unknown_tenant(tenant)
-        secret = directory.make_webhook_secret(tenant, replace=rotate)
+        return directory.make_webhook_secret(tenant, replace=rotate)
+
+    secret = _at_directory(load(config), endpoint_url, act)
     if secret is None:
         raise _has_secret(tenant)
     document = {"tenant": tenant, "webhook_secret": secret}
@@ -174,10 +184,13 @@ def disable(
     as_json: Json = False,
 ) -> None:
     """Refuse all of a tenant's requests (403); its keys and accepted jobs stay."""
-    with _directory(load(config), endpoint_url) as directory:
+
+    def act(directory: Directory) -> None:
         if directory.tenant(tenant) is None:
             raise _unknown_tenant(tenant)
         directory.change(tenant, {"disabled": not undo})
+
+    _at_directory(load(config), endpoint_url, act)
     document = {"tenant": tenant, "disabled": not undo, "effective_within_s": CACHED_S_MAX}
     state = "let in again" if undo else "disabled"
     text = f"tenant {tenant} is {state}, everywhere within {CACHED_S_MAX} s"
@@ -199,9 +212,13 @@ def revoke(
 ) -> None:
     """Make a key worthless (401), for good."""
     sought = key_hash(sys.stdin.read().strip()) if key == "-" else key
-    with _directory(load(config), endpoint_url) as directory:
+
+    def act(directory: Directory) -> dict[str, Any]:
         found = _find_key(directory, sought)
         directory.revoke(found["id"])
+        return found
+
+    found = _at_directory(load(config), endpoint_url, act)
     document = {
         "tenant": found["tenant"],
         "key_id": key_id(found["id"]),
@@ -272,14 +289,15 @@ def _key_line(key: dict[str, Any]) -> str:
     return f"{key_id(key['id'])} {key['name']}" + (" (revoked)" if key.get("revoked_ms") else "")
 
 
-@contextmanager
-def _directory(deployment: Deployment, endpoint_url: str | None) -> Iterator[Directory]:
-    """The deployment's directory; what AWS refuses becomes a sentence."""
-    import boto3  # noqa: PLC0415 a third of a second that other commands need not wait
-
-    # Not boto3's own default session, which remembers the credentials that it saw first.
-    resource = boto3.Session().resource(
-        "dynamodb", region_name=deployment.primary_region, endpoint_url=endpoint_url or None
+def _at_directory(
+    deployment: Deployment, endpoint_url: str | None, act: Callable[[Directory], Done]
+) -> Done:
+    """Do something in the directory: through the first region's copy of it that answers."""
+    only_where_meant(endpoint_url)
+    return at_a_replica(
+        deployment.names.directory,
+        deployment.regions,
+        endpoint_url,
+        lambda replica: act(Directory(replica.table(), time.time)),
+        missing_code="no_directory",
     )
-    with aws_errors(deployment.primary_region, deployment.names.directory, code="no_directory"):
-        yield Directory(resource.Table(deployment.names.directory), time.time)

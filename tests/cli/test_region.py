@@ -9,6 +9,8 @@ from typing import Any
 import boto3
 import httpx
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 from moto import mock_aws
 from typer.testing import CliRunner, Result
 
@@ -20,6 +22,8 @@ CONFIG = str(Path(__file__).resolve().parents[2] / "config" / "dev.yaml")
 REGIONS = ("us-east-1", "us-east-2", "us-west-2")
 HERE, SICK, THIRD = REGIONS
 LEDGER = "spillway-dev-ledger"
+AWS = "https://dynamodb.us-east-1.amazonaws.com"
+"""An endpoint that moto answers for, as every region that a request is signed for."""
 
 
 @pytest.fixture(autouse=True)
@@ -116,9 +120,10 @@ def document(*words: str) -> dict[str, Any]:
 
 def test_a_region_is_drained_and_serves_again(ledger: Any) -> None:
     """The command of the night: one word takes a region out, one brings it back."""
-    assert document("drain", SICK) == {"region": SICK, "state": "drained"}
+    told = {"region": SICK, "changed": True}
+    assert document("drain", SICK) == told | {"state": "drained"}
     drained = stored(ledger)
-    assert document("restore", SICK) == {"region": SICK, "state": "serving"}
+    assert document("restore", SICK) == told | {"state": "serving"}
 
     assert drained == {
         "pk": {"S": f"region#{SICK}"},
@@ -133,8 +138,10 @@ def test_it_may_be_done_twice(ledger: Any) -> None:
     """Two operators at night do the same thing."""
     told = [run(word, SICK) for word in ("drain", "drain", "restore", "restore")]
     assert [each.exit_code for each in told] == [0, 0, 0, 0]
-    assert "drained" in told[1].stdout
-    assert f"{SICK} serves" in told[3].stdout
+    assert "drained" in told[0].stdout
+    assert f"{SICK} serves" in told[2].stdout
+    said = [" ".join(each.stdout.split()) for each in told]
+    assert ["nothing changed" in each for each in said] == [False, True, False, True]
 
 
 def test_a_lost_region_stays_lost_and_comes_back_as_it_is_told(ledger: Any) -> None:
@@ -196,12 +203,87 @@ def test_a_region_of_another_deployment_is_refused() -> None:
     assert "there is no region us-east-9; there is us-east-1, us-east-2, us-west-2" in told.stderr
 
 
-def test_no_answer_from_any_region_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_answer_from_any_region_is_unreachable() -> None:
     """It is told apart from a refusal: one is waited for, the other one is not."""
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     told = run("drain", SICK, "--endpoint-url", "http://127.0.0.1:9")
     assert told.exit_code == 3
     assert "127.0.0.1:9" in told.stderr
+    assert "answers in no region" in told.stderr
+    assert all(region in told.stderr for region in REGIONS)
+    assert "AWS_ENDPOINT_URL" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(500, "InternalServerError"), (503, "Unavailable"), (400, "ThrottlingException")],
+)
+def test_a_replica_that_does_not_work_is_passed_over(
+    ledger: Any, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    """A strongly consistent table without a quorum answers, and cannot: its peers can."""
+    broken(monkeypatch, {HERE}, status, code)
+    told = run("drain", SICK)
+    there = boto3.client("dynamodb", region_name=THIRD)
+    assert told.exit_code == 0
+    assert f"{HERE} did not answer: asked {THIRD} instead" in " ".join(told.stderr.split())
+    assert stored(there, SICK)["state"] == {"S": "drained"}
+
+    broken(monkeypatch, set(REGIONS), status, code)
+    told = run("drain", SICK)
+    assert told.exit_code == 3
+    assert all(f"{region}: AWS refused" in told.stderr for region in REGIONS)
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, regions: set[str], status: int, code: str) -> None:
+    """Let DynamoDB in regions answer every call with an error."""
+    call: Any = vars(BaseClient)["_make_api_call"]
+
+    def answered(self: BaseClient, operation: str, params: Any) -> Any:
+        if self.meta.region_name not in regions:
+            return call(self, operation, params)
+        error: Any = {
+            "Error": {"Code": code, "Message": "not now"},
+            "ResponseMetadata": {"HTTPStatusCode": status},
+        }
+        raise ClientError(error, operation)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", answered)
+
+
+def test_a_refusal_is_not_asked_for_again(ledger: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may not drain a region may not do it through another one either."""
+    broken(monkeypatch, {HERE}, 400, "AccessDeniedException")
+    assert run("drain", SICK).exit_code == 4
+    assert stored(boto3.client("dynamodb", region_name=THIRD))["state"] == {"S": "serving"}
+
+
+def test_a_twin_without_its_endpoint_is_not_an_aws_account(
+    ledger: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rehearsal with one variable too few must not drain production."""
+    monkeypatch.setenv("SPILLWAY_CONTROL_URL", "http://127.0.0.1:9")
+    told = run("drain", SICK)
+    assert told.exit_code == 2
+    assert "AWS_ENDPOINT_URL is missing" in told.stderr
+    assert stored(ledger)["state"] == {"S": "serving"}
+
+
+def test_with_every_region_dead_the_faults_are_told(control: str) -> None:
+    """An empty table says neither what is wrong nor what to restore."""
+    run("kill", SICK, "--control-url", control)
+    at = ("--control-url", control, "--endpoint-url", "http://127.0.0.1:9")
+    told, as_json = run("list", *at), run("list", *at, "--json")
+
+    assert told.exit_code == as_json.exit_code == 3
+    assert "answers in no region" in told.stderr
+    assert told.stdout.count("unknown") == 3
+    assert "killed" in told.stdout
+    printed = json.loads(as_json.stdout)
+    assert printed["error"]["code"] == "unreachable"
+    assert [(each["region"], each["state"]) for each in printed["regions"]] == [
+        (region, "unknown") for region in REGIONS
+    ]
+    assert [each.get("killed") for each in printed["regions"]] == [False, True, None]
 
 
 def test_a_drain_is_watched_until_nothing_is_left(control: str, ledger: Any) -> None:
@@ -219,7 +301,7 @@ def test_a_drain_is_watched_until_nothing_is_left(control: str, ledger: Any) -> 
     ]
     run("slow", SICK, "--control-url", control)
     run("isolate", SICK, "--control-url", control)
-    shown = run("list", "--control-url", control).stdout
+    shown = run("list", "--control-url", control, "--endpoint-url", AWS).stdout
     assert "isolated from global" in shown
     assert "10 times slower" in shown
     assert "no lease yet" in shown
@@ -233,7 +315,8 @@ def test_faults_are_told_and_end_with_restore(control: str) -> None:
     at = ("--control-url", control)
     sound = {"region": SICK, "killed": False, "isolated_from": [], "slow_factor": 1.0}
 
-    assert document("kill", SICK, *at) == sound | {"killed": True}
+    assert document("kill", SICK, *at) == sound | {"killed": True, "changed": True}
+    assert document("kill", SICK, *at) == sound | {"killed": True, "changed": False}
     assert document("isolate", SICK, *at)["isolated_from"] == ["global"]
     assert document("isolate", SICK, "--from", "clients", *at)["isolated_from"] == [
         "clients",
@@ -243,7 +326,8 @@ def test_faults_are_told_and_end_with_restore(control: str) -> None:
     regions = httpx.get(f"{control}/regions").json()["regions"]
     assert not regions[HERE]["killed"]
     assert regions[SICK]["killed"]
-    assert document("restore", SICK, *at) == sound
+    assert document("restore", SICK, *at) == sound | {"changed": True}
+    assert document("restore", SICK, *at) == sound | {"changed": False}
 
 
 def test_people_are_told_in_a_sentence(control: str) -> None:
@@ -252,7 +336,10 @@ def test_people_are_told_in_a_sentence(control: str) -> None:
     assert "is dead" in run("kill", SICK, *at).stdout
     assert "cut off from its clients" in run("isolate", SICK, "--from", "clients", *at).stdout
     assert "10 times" in run("slow", SICK, *at).stdout
+    again = [run(*words, SICK, *at).stdout for words in (("kill",), ("slow",))]
     assert "is back" in run("restore", SICK, *at).stdout
+    again.append(run("restore", SICK, *at).stdout)
+    assert all("nothing changed" in each for each in again)
 
 
 @pytest.mark.parametrize("word", ["kill", "isolate", "slow"])

@@ -8,6 +8,8 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 from typer.testing import CliRunner, Result
 
@@ -20,17 +22,22 @@ CONFIG = str(Path(__file__).resolve().parents[2] / "config" / "dev.yaml")
 @pytest.fixture
 def directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The dev deployment's directory table, empty, in an account that is not anybody's."""
-    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN", "SPILLWAY_CONTROL_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     with mock_aws():
-        yield boto3.resource("dynamodb", region_name="us-east-1").create_table(
-            TableName="spillway-dev-directory",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        yield table_in("us-east-1")
+
+
+def table_in(region: str) -> Any:
+    """A region's copy of the directory, empty; moto lets every region's live for itself."""
+    return boto3.resource("dynamodb", region_name=region).create_table(
+        TableName="spillway-dev-directory",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
 
 
 def run(*words: str, given: str | None = None) -> Result:
@@ -252,7 +259,7 @@ def test_no_credentials_and_no_network_are_told_apart(monkeypatch: pytest.Monkey
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.delenv("SPILLWAY_CONTROL_URL", raising=False)
     nowhere = ("--endpoint-url", "http://127.0.0.1:9")
 
     anonymous = run("list", *nowhere)
@@ -263,3 +270,40 @@ def test_no_credentials_and_no_network_are_told_apart(monkeypatch: pytest.Monkey
     assert (anonymous.exit_code, unreachable.exit_code) == (4, 3)
     assert "AWS_PROFILE" in anonymous.stderr
     assert "127.0.0.1:9" in unreachable.stderr
+
+
+def test_a_key_is_revoked_while_the_first_region_is_lost(
+    directory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A region that burns must not keep a leaked key alive in the others."""
+    there = table_in("us-east-2")
+    call: Any = vars(BaseClient)["_make_api_call"]
+
+    def away(self: BaseClient, operation: str, params: Any) -> Any:
+        if self.meta.region_name == "us-east-1":
+            raise EndpointConnectionError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
+        return call(self, operation, params)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", away)
+    added = document("add", "acme", "--webhooks")
+    document("webhook", "acme", "--rotate")
+    document("disable", "acme")
+    revoked = run("revoke", added["key_id"])
+    acme = tenants()["acme"]
+
+    assert revoked.exit_code == 0
+    assert "us-east-1 did not answer: asked us-east-2" in " ".join(revoked.stderr.split())
+    assert (acme["disabled"], acme["webhooks"]) == (True, True)
+    assert acme["keys"][0]["revoked_ms"] is not None
+    assert len(there.scan()["Items"]) == 2
+
+
+def test_a_twin_without_its_endpoint_is_not_an_aws_account(
+    directory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key made for a rehearsal must not open production."""
+    monkeypatch.setenv("SPILLWAY_CONTROL_URL", "http://127.0.0.1:8082")
+    told = run("add", "acme")
+    assert told.exit_code == 2
+    assert "AWS_ENDPOINT_URL is missing" in told.stderr
+    assert directory.scan()["Items"] == []
