@@ -12,7 +12,7 @@ from rich.console import Console
 
 from config.schema import load
 from spillway.assembly import synthesize
-from spillway.cli.replaying import lost_region, sentence, shown, summary
+from spillway.cli.replaying import lost_region, sentence, shown, summary, teller
 from spillway.cli.terminal import (
     Code,
     CommandError,
@@ -157,7 +157,7 @@ def _replay(config: Path, assembly: Path, console: Console, limit: int | None) -
         shown(console, rows, what) as show,
         held_signals() as check,
     ):
-        outage = None
+        outage, look = None, check
         if len(deployment.regions) > 1:
             outage = Outage(
                 twin,
@@ -166,8 +166,16 @@ def _replay(config: Path, assembly: Path, console: Console, limit: int | None) -
                 at_s=requests[-1].at_s / 3,
                 jobs_min=LOST_JOBS_MIN,
             )
+            tell = teller(outage.seen, console)
+
+            def look() -> None:
+                check()
+                tell()
+
         replay = VirtualReplay(twin, deployment)
-        return replay.run(requests, show=show, check=check, outage=outage)
+        report = replay.run(requests, show=show, check=look, outage=outage)
+        look()
+        return report
 
 
 def _waited_less(document: dict[str, Any]) -> bool:

@@ -4,15 +4,16 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spillway.cli.terminal import Code, Json, answer, progress_console, table
-from spillway.simulation.process import Order, Pool, Result
-from spillway.simulation.shrink import smaller
+
+if TYPE_CHECKING:
+    from spillway.simulation.process import Order, Pool, Result
 
 SHRINK_RUNS = 24
 FAILURES_SHOWN = 3
@@ -33,6 +34,8 @@ def simulate(
     Each run has its own seed: clients, models, faults and the order of everything come from it,
     and it plays the same again. A run that fails is made smaller and told step by step.
     """
+    from spillway.simulation.process import Order, Pool  # noqa: PLC0415 seconds for the others
+
     orders = [Order(seed=seed) for seed in range(first_seed, first_seed + seeds)]
     with Pool(min(seeds, processes or os.cpu_count() or 1)) as pool:
         results = _played(pool, orders, shown=not as_json)
@@ -44,7 +47,7 @@ def simulate(
         raise typer.Exit(Code.FAILED)
 
 
-def _played(pool: Pool, orders: Sequence[Order], *, shown: bool) -> list[Result]:
+def _played(pool: "Pool", orders: "Sequence[Order]", *, shown: bool) -> "list[Result]":
     progress = Progress(
         TextColumn("runs"),
         BarColumn(),
@@ -64,11 +67,13 @@ def _played(pool: Pool, orders: Sequence[Order], *, shown: bool) -> list[Result]
     return results
 
 
-def _smaller(pool: Pool, result: Result) -> Result:
+def _smaller(pool: "Pool", result: "Result") -> "Result":
+    from spillway.simulation.shrink import smaller  # noqa: PLC0415
+
     return result if result.error else smaller(pool, result, runs_max=SHRINK_RUNS)
 
 
-def summary(results: Sequence[Result], explained: Sequence[Result]) -> dict[str, Any]:
+def summary(results: "Sequence[Result]", explained: "Sequence[Result]") -> dict[str, Any]:
     """Counts over all runs, and the histories of those that failed first."""
     strikes: Counter[str] = Counter()
     checks: Counter[str] = Counter()

@@ -1,11 +1,13 @@
 """A region that is lost in the middle of a replay, and how long until nothing misses it."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from config.schema import Deployment
 from spillway.leases import LOST, Leases
-from spillway.twin.twin import Twin
+
+if TYPE_CHECKING:
+    from spillway.twin.twin import Twin
 
 LOOK_EVERY_S: Final = 1.0
 BUSY_S_MAX: Final = 120.0
@@ -20,12 +22,14 @@ class Seen:
 
     Attributes:
         region: Which died.
+        died: Whether it has.
         held: Unfinished jobs that it held then.
         lost_s: Until its peers had declared it lost; None if they never did.
         moved_s: Until it held no unfinished job any more; None if it always did.
     """
 
     region: str
+    died: bool = False
     held: int = 0
     lost_s: float | None = None
     moved_s: float | None = None
@@ -52,7 +56,7 @@ class Outage:
     """
 
     def __init__(
-        self, twin: Twin, deployment: Deployment, *, region: str, at_s: float, jobs_min: int = 0
+        self, twin: "Twin", deployment: Deployment, *, region: str, at_s: float, jobs_min: int = 0
     ) -> None:
         self.at_s = at_s
         self._jobs_min = jobs_min
@@ -71,6 +75,7 @@ class Outage:
             scheduler.sleep(LOOK_EVERY_S)
             seen.held = self._held()
         self._twin.regions.kill(seen.region)
+        seen.died = True
         began_s = scheduler.now()
         while seen.moved_s is None and scheduler.now() - began_s < GIVEN_UP_S:
             scheduler.sleep(LOOK_EVERY_S)
