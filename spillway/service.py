@@ -1,6 +1,7 @@
 """A deployment as a service of this machine: real time, real processes, HTTP on loopback."""
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Self
@@ -11,6 +12,7 @@ from spillway.assembly import LocalError
 from spillway.client import RegionalApi, ServiceError
 from spillway.control import ControlServer
 from spillway.directory import add_tenant
+from spillway.twin.functions import LogLine
 from spillway.twin.http import ApiServer, AwsServer
 
 TENANT: Final = "local"
@@ -29,6 +31,7 @@ class LocalService:
         aws_port: Of the AWS operations; 0 takes a free one.
         control_port: Of the regions' faults; 0 takes a free one.
         assembly: Templates that were synthesized before.
+        log: Called with each line that a function logs, in the twin's thread.
 
     Attributes:
         twin: What runs.
@@ -50,6 +53,7 @@ class LocalService:
         aws_port: int = 0,
         control_port: int = 0,
         assembly: Path | None = None,
+        log: Callable[[LogLine], object] | None = None,
     ) -> None:
         self.deployment = load(config)
         self._undo = ExitStack()
@@ -57,6 +61,8 @@ class LocalService:
             self.twin = undo.enter_context(
                 local.start(config, virtual=False, assembly=assembly, warm_up_factor=WARM_UP_FACTOR)
             )
+            if log is not None:
+                self.twin.functions.readers.append(log)
             scheduler = self.twin.scheduler
             try:
                 api = ApiServer(scheduler, self.twin.gateway, port=port)

@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ import typer
 from rich.console import Console
 
 from spillway.cli.terminal import Code, CommandError, Json, answer, table, usage
-from spillway.client import RegionalApi
+from spillway.client import RegionalApi, ServiceError
 
 TERMINAL = frozenset({"completed", "failed", "refused", "cancelled", "expired"})
 WAIT_S_MAX = 25
@@ -63,13 +64,35 @@ def _job_id(text: str) -> str:
     return text
 
 
-def _client(network: Network, url: str, key: str) -> RegionalApi:
+@contextmanager
+def _client(network: Network, url: str, key: str) -> Iterator[RegionalApi]:
     if not url:
         raise usage("which service? Give --url or set SPILLWAY_URL; `spillway local` prints both")
     try:
-        return RegionalApi(url, key or None, transport=network.transport)
+        client = RegionalApi(url, key or None, transport=network.transport)
     except ValueError as error:
         raise usage(str(error)) from error
+    with client:
+        try:
+            yield client
+        except ServiceError as error:
+            if not _is_strange(error):
+                raise
+            answered = f" (status {error.status})" if error.status else ""
+            raise CommandError(
+                f"{url} does not answer as a Spillway API{answered}; the URL is everything before "
+                "/v1, as `spillway local` or the output Url of a Region stack gives it",
+                exit_code=Code.UNREACHABLE,
+                code="not_spillway",
+                details={"status": error.status},
+            ) from error
+
+
+def _is_strange(error: ServiceError) -> bool:
+    """Whether an answer is one that no Spillway API gives: its errors are JSON with own codes."""
+    if error.code in {"not_json", "not_spillway"}:
+        return True
+    return error.status == httpx.codes.NOT_FOUND and error.code in {"no_path", "refused"}
 
 
 def submit(  # noqa: PLR0913 a command's options

@@ -1,15 +1,24 @@
 """`spillway local`: the deployment as a service of this machine, until interrupted."""
 
+import json
+import shlex
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from spillway.cli.terminal import Json, answer, progress_console
+from config.schema import Deployment
+from spillway.cli.terminal import Json, answer, progress_console, typed_command, usage
+
+if TYPE_CHECKING:
+    from spillway.twin.functions import LogLine
 
 API_PORT = 8080
 AWS_PORT = 8081
@@ -29,6 +38,10 @@ def local(
     control_port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Of the regions' faults; 0: any.")
     ] = CONTROL_PORT,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="Append the functions' log lines to this file, as JSON with the region."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the deployment on this machine, in real time, until Ctrl-C.
@@ -38,11 +51,18 @@ def local(
     from spillway.service import LocalService  # noqa: PLC0415 seconds that others need not wait
 
     console = progress_console()
-    with console.status(f"starting {config}"):
-        service = LocalService(
-            config, port=port, aws_port=aws_port, control_port=control_port, assembly=assembly
-        )
-    with service:
+    with ExitStack() as stack:
+        keep = stack.enter_context(_log(log)) if log else None
+        with console.status(f"starting {config}"):
+            service = LocalService(
+                config,
+                port=port,
+                aws_port=aws_port,
+                control_port=control_port,
+                assembly=assembly,
+                log=keep,
+            )
+        stack.enter_context(service)
         first = service.deployment.primary_region
         variables = {
             "SPILLWAY_URL": service.urls[first],
@@ -67,16 +87,51 @@ def local(
             console.print("\nIn another terminal:")
             for name, value in variables.items():
                 console.print(f"export {name}={value}", highlight=False, soft_wrap=True)
-            console.print('spillway submit embedder --text "Where is my parcel?" --wait 10')
-            console.print(f"spillway tenant list --config {config}")
-            last = service.deployment.regions[-1]
-            for command in ("kill", "isolate", "slow", "restore", "drain"):
-                configured = f" --config {config}" if command in ("restore", "drain") else ""
-                console.print(f"spillway region {command} {last}{configured}")
+            for command in _commands(service.deployment, config):
+                console.print(command, markup=False, highlight=False, soft_wrap=True)
             console.print("\nCtrl-C ends it.")
 
         answer(document, as_json=as_json, render=render)
         _until_interrupted()
+
+
+@contextmanager
+def _log(path: Path) -> Iterator["Callable[[LogLine], None]"]:
+    """What writes a function's log line to a file, at once: somebody may follow it."""
+    try:
+        file = path.open("a", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise usage(f"{path}: cannot be written: {error}") from error
+
+    def keep(line: "LogLine") -> None:
+        try:
+            said = json.loads(line.text)
+        except ValueError:
+            said = line.text
+        document = {
+            "at": datetime.fromtimestamp(line.at_s, UTC).isoformat(timespec="milliseconds"),
+            "region": line.region,
+            "function": line.function,
+            "execution": line.execution,
+            "line": said,
+        }
+        file.write(json.dumps(document, ensure_ascii=False) + "\n")
+
+    with file:
+        yield keep
+
+
+def _commands(deployment: Deployment, config: Path) -> list[str]:
+    """What can be pasted into another terminal."""
+    spillway, of = typed_command(), f"--config {shlex.quote(str(config))}"
+    model, last = next(iter(deployment.models)), deployment.regions[-1]
+    return [
+        f'{spillway} submit {model} --text "Where is my parcel?" --wait 10',
+        f"{spillway} tenant list {of}",
+        f"{spillway} region list {of}",
+        *(f"{spillway} region {fault} {last}" for fault in ("kill", "isolate", "slow")),
+        *(f"{spillway} region {command} {last} {of}" for command in ("restore", "drain")),
+    ]
 
 
 def _until_interrupted() -> None:

@@ -1,11 +1,14 @@
 """How commands answer: a table for people or one JSON document for programs, and exit codes."""
 
 import json
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -55,6 +58,7 @@ UNREACHABLE_CODES = frozenset(
     {
         "internal_error",
         "not_json",
+        "not_spillway",
         "region_unavailable",
         "temporarily_unavailable",
         "timeout",
@@ -123,6 +127,25 @@ def table(
     for row in rows:
         result.add_row(*("-" if cell is None else str(cell) for cell in row))
     return result
+
+
+def typed_command() -> str:
+    """How the running program is started from this directory: what can be pasted to run it again.
+
+    `spillway` where the shell would find it, else the path of the executable.
+    """
+    started = Path(sys.argv[0])
+    found = shutil.which("spillway")
+    if found and started.name == "spillway" and started.exists() and Path(found).samefile(started):
+        return "spillway"
+    here = Path.cwd()
+    if started.suffix == ".py":
+        python = Path(sys.executable)
+        shown = python.relative_to(here) if python.is_relative_to(here) else python
+        return f"{shlex.quote(str(shown))} -m spillway.cli.main"
+    path = here / started
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    return shlex.quote(str(shown))
 
 
 def progress_console() -> Console:
@@ -205,7 +228,9 @@ class Commands(TyperGroup):
             told = explain(error)
             if told is None:
                 raise
-            _tell(told, as_json="--json" in words)
+            # A group without a command has printed its help, and has nothing to add.
+            if str(told):
+                _tell(told, as_json="--json" in words)
             result = told.exit_code
         finally:
             signal.signal(signal.SIGTERM, before)

@@ -156,7 +156,8 @@ def _shown(answer: Answer) -> str:
 
 def _stranger(answer: Answer, base_url: str) -> Trouble:
     said = f"{answer.status} with {_shown(answer)!r}"
-    error = UnavailableError(f"{base_url} is not a Spillway API: it answered {said}")
+    told = f"{base_url} is not a Spillway API: it answered {said}"
+    error = UnavailableError(told, code="not_spillway")
     return Trouble(error, retry=False, region_failed=False)
 
 

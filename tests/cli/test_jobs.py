@@ -155,6 +155,28 @@ def test_every_refusal_has_its_exit_code(answer: Any, exit_code: int) -> None:
     assert KEY not in told.output + as_json.output
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(404, text="<?xml version='1.0'?><Error><Code>NoSuchBucket</Code></Error>"),
+        httpx.Response(200, text="<html>hello</html>"),
+        httpx.Response(302, headers={"Location": "https://elsewhere.test"}),
+        httpx.Response(501, text="<html>Unsupported method</html>"),
+        httpx.Response(404, json={"detail": "Not Found"}),
+        httpx.Response(404, json={"error": {"message": "there is …", "code": "no_path"}}),
+    ],
+)
+def test_what_is_no_spillway_api_is_called_so(answer: httpx.Response) -> None:
+    """The wrong port's page tells nobody that it is the wrong port."""
+    told = run(Service(answer), "models")
+    as_json = run(Service(answer), "submit", "embedder", "{}", "--json")
+
+    assert told.exit_code == as_json.exit_code == 3
+    assert "https://api.test/api does not answer as a Spillway API" in told.stderr
+    assert not any(word in told.stderr for word in ("<", "NoSuchBucket", "detail"))
+    assert json.loads(as_json.stdout)["error"]["code"] == "not_spillway"
+
+
 def test_a_refusal_says_when_to_come_back() -> None:
     """Whoever is told 'later' without a time asks at once."""
     words = ("submit", "embedder", "{}", "--json")

@@ -26,9 +26,15 @@ READY_LOOKS_MAX = 20_000
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[dict[str, Any]]:
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the functions' log lines are kept."""
+    return tmp_path_factory.mktemp("log") / "functions.jsonl"
+
+
+@pytest.fixture(scope="module")
+def service(log: Path) -> Iterator[dict[str, Any]]:
     """`spillway local --json` in a process of its own: its one document."""
-    command = [sys.executable, "-m", "spillway.cli.main", "local", "--json"]
+    command = [sys.executable, "-m", "spillway.cli.main", "local", "--json", "--log", str(log)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         [*command, *("--port", "0", "--aws-port", "0", "--control-port", "0"), "--config", CONFIG],
@@ -145,6 +151,16 @@ def test_every_region_answers_on_its_own_address(service: dict[str, Any]) -> Non
         assert job["region"] == region
 
 
+def test_the_functions_logs_can_be_read(service: dict[str, Any], log: Path) -> None:
+    """What a function says on this machine is all that there is to find a fault by."""
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+    assert {line["region"] for line in lines} == set(service["urls"])
+    assert {"spillway-dev-beat"} <= {line["function"] for line in lines}
+    assert all(line["at"].endswith("+00:00") and line["execution"] for line in lines)
+    assert any(isinstance(line["line"], dict) for line in lines)
+
+
 def test_a_trace_is_replayed_in_real_time(service: dict[str, Any]) -> None:
     """The same command measures the laptop and production."""
     trace = str(traces.SLICE)
@@ -208,6 +224,7 @@ def test_the_demo_keeps_its_promises_or_fails() -> None:
         (("replay", str(traces.SLICE), "--url", "us-east-1=http://x"), "one for each region"),
         (("cost", "--config", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
         (("local", "--config", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
+        (("local", "--log", "/nowhere/log"), "/nowhere/log: cannot be written"),
         (("demo", "--config", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
     ],
 )
