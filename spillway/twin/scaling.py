@@ -809,13 +809,15 @@ def _listed(
     activities: Iterable[Activity], response: ApplicationAutoScalingResponse
 ) -> dict[str, Any]:
     """One page of activities, the latest first."""
-    resource = response._get_param("ResourceId")  # noqa: SLF001 moto's way to parameters
+    ours = response._get_param("ServiceNamespace") == NAMESPACE  # noqa: SLF001 moto's way
+    resource = response._get_param("ResourceId")  # noqa: SLF001
     limit = int(response._get_param("MaxResults") or LISTED_DEFAULT)  # noqa: SLF001
     start = int(response._get_param("NextToken") or 0)  # noqa: SLF001
     found = [
         activity.told()
         for activity in reversed(list(activities))
-        if (activity.account, activity.region) == (response.current_account, response.region)
+        if ours
+        and (activity.account, activity.region) == (response.current_account, response.region)
         and resource in (None, activity.resource)
     ]
     page: dict[str, Any] = {"ScalingActivities": found[start : start + limit]}

@@ -538,6 +538,24 @@ def test_operators_see_what_was_scaled_and_why(world: World) -> None:
     assert activity["StatusCode"] == "Successful"
     assert activity["Description"] == "Setting desired instance count to 2."
     assert activity["Cause"] == "an alarm called policy out"
+    other = world.client.describe_scaling_activities(ServiceNamespace="ecs")
+    assert other["ScalingActivities"] == []
+
+
+def test_many_activities_come_in_pages_the_latest_first(world: World) -> None:
+    """A long night of scaling must be readable to its beginning.
+
+    API reference, "DescribeScalingActivities": MaxResults and NextToken; by time, descending.
+    """
+    world.register(1, 9)
+    policy = world.step("out", Cooldown=0)
+    for _ in range(3):
+        world.execute(policy, 1)
+    pages = world.client.get_paginator("describe_scaling_activities").paginate(
+        ServiceNamespace="sagemaker", PaginationConfig={"PageSize": 2}
+    )
+    told = [[one["Description"][-2] for one in page["ScalingActivities"]] for page in pages]
+    assert told == [["4", "3"], ["2"]]
 
 
 # -- target tracking -------------------------------------------------------------------------
