@@ -37,8 +37,9 @@ TIME_LEFT_MS_MIN = 6_000
 TICK_S = 60
 OUTCOME_DECAY = 0.9
 """Kept of the outcome counts at each beat: half of them are forgotten in about 33 s."""
-SPARE_BEATS_S = (60, 75, 90, 105)
-"""Of the next minute, for when its tick is lost: enough to keep the lease, and no further batch."""
+SPARE_BEATS_S = (61, 76, 91, 106)
+"""Of the next minute, for when its tick is lost: enough to keep the lease, and no further batch. A
+second after that tick's own, so that they see that there is nothing to do."""
 BEAT_LATE_MS_MAX = 10_000
 BEAT_MS_MIN = 2_000
 """A beat so soon after another sees nothing new."""

@@ -110,7 +110,10 @@ UNUSED: dict[str, tuple[str, ...]] = {
     "a notification is repeated, or of an attempt without a slot": (
         "complete dynamodb:GetItem gate",
     ),
-    "a result that came after its job was erased": ("complete s3:DeleteObject",),
+    "a result that came after its job was erased": (
+        "complete s3:DeleteObject",
+        "sweep s3:DeleteObject",
+    ),
     "S3 answers 404 and not 403 for what is not there": (
         "complete s3:ListBucket",
         "sweep s3:ListBucket",
