@@ -19,9 +19,9 @@ JOBS_MAX: Final = 10
 BURST_JOBS: Final = 22
 FAULTS_MIN: Final = 2
 FAULTS_MAX: Final = 9
-THIN_SHARE: Final = 0.6
-"""Share of the runs in which every other beat is lost from the start: still enough for a lease of
-20 s, and a third less to compute."""
+BEATS_S: Final = {5: 0.25, 10: 0.2, 15: 0.55}
+"""Seconds between the beats of a run that are not lost, and the share of the runs: enough for a
+lease of 20 s, and most of what is computed is beats."""
 HEAVY_SHARE: Final = 0.35
 """Share of the runs whose jobs take so long that a region can be lost with them."""
 CALM_SHARE: Final = 0.08
@@ -113,7 +113,7 @@ class Scenario:
     Attributes:
         seed: Of this, and of everything that is drawn during the run.
         calm: Whether nothing goes wrong.
-        thin: Whether every other beat is lost.
+        beat_s: Seconds between the beats that are not lost.
         patient: Whether faults last as planned also when nothing is left to do.
         jobs: In the order of their numbers.
         troubles: In no order.
@@ -121,7 +121,7 @@ class Scenario:
 
     seed: int
     calm: bool
-    thin: bool = False
+    beat_s: int = min(BEATS_S)
     patient: bool = True
     jobs: tuple[Job, ...]
     troubles: tuple[Trouble, ...]
@@ -177,7 +177,7 @@ def draw(
     return Scenario(
         seed=seed,
         calm=calm,
-        thin=not calm and chance.random() < THIN_SHARE,
+        beat_s=min(BEATS_S) if calm else chance.choices([*BEATS_S], [*BEATS_S.values()])[0],
         patient=chance.random() < PATIENT_SHARE,
         jobs=jobs,
         troubles=tuple(troubles),

@@ -20,7 +20,16 @@ from spillway.directory import add_tenant
 from spillway.simulation.audit import TERMINAL, Audit, gates
 from spillway.simulation.clients import Clients, Echo, Script, Seen
 from spillway.simulation.faults import KINDS, Target
-from spillway.simulation.scenario import FAULTS_END_S, TENANTS, Job, Scenario, Step, Trouble, draw
+from spillway.simulation.scenario import (
+    BEATS_S,
+    FAULTS_END_S,
+    TENANTS,
+    Job,
+    Scenario,
+    Step,
+    Trouble,
+    draw,
+)
 from spillway.twin.calls import Fault
 from spillway.twin.clock import Scheduler
 from spillway.twin.sqs import TwinQueue
@@ -29,11 +38,9 @@ CONFIG: Final = Path(__file__).with_name("deployment.yaml")
 WARM_S: Final = 75.0
 WARM_JOBS: Final = 6
 LOOK_EVERY_S: Final = 1.0
-EVERY_BEAT: Final = 5
-THIN_BEATS: Final = 10
-TAIL_BEATS: Final = 15
-"""Seconds between the beats that are not lost: in thin runs, and when all faults are over. A lease
-lasts 20 s. Most of a quiet minute's calls are beats."""
+TAIL_BEATS_S: Final = 15
+"""Seconds between the beats that are not lost when all faults are over. A lease lasts 20 s. Most of
+a quiet minute's calls are beats."""
 
 
 @dataclass(slots=True, eq=False)
@@ -104,7 +111,7 @@ class Stage:
         self.rest_s_max = rest_s_max or self.longest_way_back_s()
         directory = local.directory(self.twin, self.deployment)
         self.keys = {tenant: add_tenant(directory, tenant) for tenant in TENANTS}
-        self._beat_s = EVERY_BEAT
+        self._beat_s = min(BEATS_S)
         self._warm_up()
 
     def longest_way_back_s(self) -> float:
@@ -173,7 +180,7 @@ class Stage:
         self.twin.reseed(scenario.seed)
         self.target.begin(scenario.seed)
         self.twin.sqs.inspect = self._inspect
-        self._beat_s = THIN_BEATS if scenario.thin else EVERY_BEAT
+        self._beat_s = scenario.beat_s
         played = self._played(scenario)
         for trouble in scenario.troubles:
             scheduler.at(played.began_s + trouble.at_s, self._spawn, self._strike, played, trouble)
@@ -190,7 +197,7 @@ class Stage:
         for end in played.ends:
             self._end(played, end)
         played.faults_end_s = scheduler.now()
-        self._beat_s = EVERY_BEAT if scenario.calm else TAIL_BEATS
+        self._beat_s = scenario.beat_s if scenario.calm else TAIL_BEATS_S
         rest = lambda: self._at_rest(played)  # noqa: E731
         played.rest = scheduler.run_until_true(
             rest, self.rest_s_max, every_s=LOOK_EVERY_S
