@@ -71,6 +71,7 @@ class Audit:
         decisions: In order.
         bare: Jobs at work whose slot the gate did not know, and when that was seen.
         slots_seen: How many slots were looked for.
+        used: Slots in use after each change of a gate, and when, by region and model.
     """
 
     target: Target
@@ -80,6 +81,9 @@ class Audit:
     decisions: list[Decision] = field(default_factory=list)
     bare: list[tuple[str, float, str]] = field(default_factory=list)
     slots_seen: int = 0
+    used: defaultdict[str, list[tuple[float, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     _asked_s: dict[str, float] = field(default_factory=dict)
     _began_s: dict[str, float] = field(default_factory=dict)
 
@@ -147,6 +151,7 @@ class Audit:
             return
         place = f"{call.region} {key.removeprefix('model#')}"
         used = gates(self.twin, self.target.deployment)[place]
+        self.used[place].append((self.twin.scheduler.now(), len(used)))
         for job, changes in list(self.jobs.items()):
             slot = self._slot(changes, call.region)
             if not slot:

@@ -23,6 +23,9 @@ ACCEPTED: Final = (200, 202, 303)
 AGAIN: Final = frozenset({0, 429, 500, 502, 503, 504})
 """No answer, or one that asks for another try."""
 SEE_OTHER: Final = 303
+FAILS_IN: Final = 0.1
+"""Share of the service time after which a model fails. An attempt that was handed over twice may so
+fail and be tried again while it is still computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,13 +215,17 @@ class Echo:
         """Have nothing to end."""
 
     def invoke(self, body: bytes, headers: Any, reply: Reply) -> None:
-        """Answer after the service time, or fail as the script says."""
+        """Answer after the service time, or fail sooner, as the script says."""
         number = int(json.loads(body)["n"])
         identity = str(headers["x-amzn-sagemaker-inference-id"])
         self._script.runs.append((self._scheduler.now(), identity, number))
+        again = any(each == identity for _, each, _ in self._script.runs[:-1])
         job = self._script.jobs[number]
         asked = sum(each == number for _, _, each in self._script.runs)
         what = job.behaviour[min(asked, len(job.behaviour)) - 1]
+        if again and what == "text":
+            # Both runs write to one object, as SageMaker names them; the last one would stay.
+            what = "error"
         answer: Answer | None = None
         if what == "answer":
             document = {
@@ -233,4 +240,5 @@ class Echo:
         elif what == "error":
             answer = Answer(status=500, body=b'{"error": "out of memory"}')
         if what != "hang":
-            self._scheduler.after(job.service_s, reply, answer)
+            seconds = job.service_s if what == "answer" else FAILS_IN * job.service_s
+            self._scheduler.after(seconds, reply, answer)

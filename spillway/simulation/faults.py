@@ -15,7 +15,7 @@ from moto.sqs.models import Message
 from config.schema import Deployment
 from spillway.leases import LeaseError, Leases
 from spillway.twin.calls import Call, Fault
-from spillway.twin.sagemaker import RefusedError
+from spillway.twin.sagemaker import Endpoint, RefusedError, Request
 from spillway.twin.sqs import TwinQueue
 from spillway.twin.twin import Twin
 
@@ -104,13 +104,15 @@ class Target:
         self.chance = random.Random()  # noqa: S311 seeded for each run
         self.changes: list[Change] = []
         self.mixed_formats = 0.0
-        self.silent: set[str] = set()
+        self.repeated_invocations = 0.0
         self._invoke_async = twin.functions.invoke_async
+        self._invoke = twin.sagemaker.invoke
 
     def begin(self, seed: int) -> None:
         """Draw what is drawn during a run from its seed."""
         self.chance.seed(f"faults {seed}")
         setattr(self.twin.functions, "invoke_async", self._bell)  # noqa: B010 a method, for mypy
+        setattr(self.twin.sagemaker, "invoke", self._work_off)  # noqa: B010 as above
 
     def leases(self, region: str) -> Leases:
         """The leases, as an operator in a region changes them."""
@@ -123,6 +125,13 @@ class Target:
         if self.mixed_formats and isinstance(body, str):
             body = self.other_format(body)
         self._invoke_async(region, name, body)
+
+    def _work_off(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Request:
+        """Take a request in as before; while invocations are repeated, some of them twice."""
+        request = self._invoke(endpoint, headers, body)
+        if self.repeated_invocations and self.chance.random() < self.repeated_invocations:
+            self._invoke(endpoint, headers, body)
+        return request
 
     def other_format(self, text: str) -> str:
         """Some documents as a later release would write them, some as an earlier one did."""
@@ -229,6 +238,22 @@ def _calls(action: str, weight: float) -> Kind:
     )
 
 
+def _unanswered(chance: random.Random, regions: Sequence[str]) -> Details:
+    """Any call, or invocations that took place: then the same attempt is handed over again."""
+    if chance.random() < 0.5:  # noqa: PLR2004
+        return _any_call(chance, regions)
+    return {
+        "function": "dispatch",
+        "service": "sagemaker-runtime",
+        "operation": "InvokeEndpointAsync",
+        "table": "",
+        "region": "",
+        "skip": 0,
+        "times": None,
+        "probability": round(chance.uniform(0.3, 1.0), 2),
+    }
+
+
 def _coded(chance: random.Random, regions: Sequence[str]) -> Details:
     details = _call(chance, regions)
     return {"code": chance.choice(CODES[details["service"]]), **details}
@@ -307,6 +332,12 @@ def _assume(target: Target, details: Details) -> tuple[End, None]:
         )
 
     return end, None
+
+
+def _repeat_invocations(target: Target, details: Details) -> tuple[End, None]:
+    """Endpoints work some requests off twice: one run may fail and the other one answer."""
+    target.repeated_invocations = details["share"]
+    return _none, None  # What AWS is like does not change in a run.
 
 
 # ---- messages
@@ -449,8 +480,17 @@ def _drain(target: Target, details: Details) -> tuple[End, None]:
 
 def _silence(target: Target, details: Details) -> tuple[End, None]:
     """A region lives and does not beat: its peers take it for lost while it is at work."""
-    target.silent.add(details["region"])
-    return lambda: target.silent.discard(details["region"]), None
+    # Every beat dies at once, but not what the schedule starts: it sends a minute's beats.
+    fault = target.twin.hook.fail(
+        Fault(
+            "die_before",
+            service="dynamodb",
+            function=target.deployment.names.function("beat"),
+            caller_region=details["region"],
+            times=None,
+        )
+    )
+    return lambda: target.twin.hook.rules.remove(fault), None
 
 
 def _with(name: str, values: Callable[[random.Random], Any]) -> Callable[..., Details]:
@@ -462,7 +502,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "death_after_call": _calls("die_after", 9),
     "throttled_call": _calls("throttle", 3),
     "call_without_effect": _calls("timeout_before", 3),
-    "call_without_answer": _calls("timeout_after", 5),
+    "call_without_answer": Kind(
+        weight=5,
+        draw=_unanswered,
+        begin=lambda target, details: _strike(target, "timeout_after", details),
+    ),
     "unreachable": _calls("unreachable", 2),
     "refused_call": Kind(
         weight=3,
@@ -511,6 +555,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         1, "dynamodb", "contention", lambda _: "ConditionalCheckFailedException"
     ),
     "late_notices": _setting(2, "sagemaker", "_notice_s", _share(0.5, 30.0)),
+    "repeated_invocations": Kind(
+        weight=14,
+        draw=lambda chance, _: {"share": round(chance.uniform(0.4, 1.0), 2)},
+        begin=_repeat_invocations,
+    ),
     "assumption": Kind(weight=5, draw=lambda chance, _: chance.choice(ASSUMPTIONS), begin=_assume),
     "mixed_formats": Kind(
         weight=3,

@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from lambdas.domain.payloads import unpack
@@ -26,6 +27,11 @@ TOLD_S: Final = 25.0
 """Seconds after which a region knows that it is drained: a lease of 20 s, and one beat."""
 CLOCK_S: Final = 0.1
 """A decision is dated by the call that it is taken on."""
+ROOM_S: Final = 28.0
+"""Before an attempt is given up, 150 s after it began, its message has come back, after 120 s, and
+two beats have looked for messages."""
+NO_ANSWER: Final = "model_timeout"
+"""The error of an attempt whose time is over, as docs/api.md names it."""
 NOT_FOUND: Final = 404
 OK: Final = 200
 
@@ -210,11 +216,62 @@ def _gate_empty(played: Played, stage: Stage) -> Iterator[tuple[str, str] | None
 
 
 def _slot_held(played: Played, stage: Stage) -> Iterator[tuple[str, str] | None]:
-    """A job at work holds its slot, so that the gate never lets too much through."""
+    """A job at work holds its one slot, so that the gate never lets too much through."""
     for job, at_s, slot in played.audit.bare:
         yield job, f"was at work without its slot {slot} {_after(played, at_s)}"
     for _ in range(played.audit.slots_seen - len(played.audit.bare)):
         yield None
+    for job, changes in played.audit.jobs.items():
+        for change, following in pairwise(changes):
+            before, now = change.item.get("slot"), following.item.get("slot")
+            if change.status == following.status == "in_progress" and before != now:
+                at = _after(played, following.at_s)
+                yield job, f"took slot {now} at work, and left {before} {at}"
+
+
+def _handed_over(played: Played, stage: Stage) -> Iterator[tuple[str, str] | None]:
+    """The model works on what the ledger started, and gets what is given up for want of it."""
+    for at_s, identity, _ in played.script.runs:
+        job, _, attempt = identity.rpartition(".")
+        if any(
+            change.status == "in_progress"
+            and change.at_s <= at_s
+            and int(change.item["attempt"]) == int(attempt)
+            for change in played.audit.jobs.get(job, [])
+        ):
+            yield None
+        else:
+            at = _after(played, at_s)
+            yield job, f"was computed as attempt {attempt}, which was not started, {at}"
+    handed = stage.handed_over()
+    for job, changes in played.audit.jobs.items():
+        for change, following in pairwise(changes):
+            if change.status != "in_progress" or not _timed_out(change, following):
+                continue
+            if not _room(played, stage, str(change.item["owner"]), following.at_s):
+                continue  # Its message came back, and found the gate full.
+            number = int(change.item["attempt"])
+            if f"{job}.{number}" in handed:
+                yield None
+            else:
+                at = _after(played, following.at_s)
+                yield job, f"used up attempt {number}, which no endpoint was handed, {at}"
+
+
+def _room(played: Played, stage: Stage, region: str, at_s: float) -> bool:
+    """Whether a region could have handed an attempt over again before it was given up."""
+    since_s = at_s - ROOM_S
+    used = played.audit.used[f"{region} {stage.model_name}"]
+    counts = [count for seen_s, count in used if since_s <= seen_s < at_s]
+    return since_s > played.faults_end_s and 0 < max(counts, default=0) < stage.slots()
+
+
+def _timed_out(running: Change, after: Change) -> bool:
+    """Whether an attempt ended, tried again or not, because no answer came in its time."""
+    error = after.item.get("error") or {}
+    retried = after.status == "queued" and after.item["attempt"] > running.item["attempt"]
+    moved = after.item.get("owner") != running.item.get("owner")
+    return error.get("code") == NO_ANSWER and (after.status == "failed" or retried) and not moved
 
 
 def _bounded_wait(played: Played, stage: Stage) -> Iterator[tuple[str, str] | None]:
@@ -341,6 +398,7 @@ INVARIANTS: Final[Mapping[str, Check]] = {
     "no_result_after_end": _no_result,
     "gate_empty": _gate_empty,
     "slot_held": _slot_held,
+    "handed_over": _handed_over,
     "bounded_wait": _bounded_wait,
     "share_of_tier": _shares,
     "one_job_per_key": _one_job_per_key,

@@ -24,6 +24,10 @@ BEATS_S: Final = {5: 0.25, 10: 0.2, 15: 0.55}
 lease of 20 s, and most of what is computed is beats."""
 HEAVY_SHARE: Final = 0.35
 """Share of the runs whose jobs take so long that a region can be lost with them."""
+LOSS_SHARE: Final = 0.15
+"""Share of the runs in which a region is lost early, and comes back while clients go on."""
+LOSS_CLIENTS_S: Final = 110.0
+LOSSES: Final[tuple[str, ...]] = ("region_silent", "region_killed", "region_isolated")
 CALM_SHARE: Final = 0.08
 """Share of the runs without any fault: in those the bounds on waits are tight."""
 PATIENT_SHARE: Final = 0.05
@@ -154,7 +158,8 @@ def draw(
     if calm and chance.random() < BURST_SHARE:
         return Scenario(seed=seed, calm=True, jobs=_burst(chance, regions), troubles=())
     number = chance.randint(JOBS_MIN, JOBS_MAX)
-    within_s = chance.choice(CLIENTS_S)
+    loss = not calm and chance.random() < LOSS_SHARE
+    within_s = LOSS_CLIENTS_S if loss else chance.choice(CLIENTS_S)
     heavy = not calm and chance.random() < HEAVY_SHARE
     jobs = tuple(
         _job(chance, n, regions, within_s=within_s, calm=calm, heavy=heavy) for n in range(number)
@@ -163,6 +168,16 @@ def draw(
     if not calm:
         names, weights = [kind for kind, _, _ in kinds], [weight for _, weight, _ in kinds]
         drawers = {kind: details for kind, _, details in kinds}
+        if loss:
+            kind = chance.choice([each for each in LOSSES if each in drawers])
+            troubles.append(
+                Trouble(
+                    kind=kind,
+                    at_s=chance.uniform(0, 5),
+                    until_s=chance.uniform(50, 75),
+                    details=drawers[kind](chance, regions),
+                )
+            )
         for kind in chance.choices(names, weights, k=chance.randint(FAULTS_MIN, FAULTS_MAX)):
             at_s = chance.choice((0.0, chance.uniform(0, FAULTS_S)))
             length_s = chance.choice((chance.uniform(1, 10), chance.uniform(10, FAULTS_END_S)))
@@ -177,7 +192,7 @@ def draw(
     return Scenario(
         seed=seed,
         calm=calm,
-        beat_s=min(BEATS_S) if calm else chance.choices([*BEATS_S], [*BEATS_S.values()])[0],
+        beat_s=min(BEATS_S) if calm or loss else chance.choices([*BEATS_S], [*BEATS_S.values()])[0],
         patient=chance.random() < PATIENT_SHARE,
         jobs=jobs,
         troubles=tuple(troubles),

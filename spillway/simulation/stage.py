@@ -246,8 +246,6 @@ class Stage:
         """Change messages as the faults of now do; lose some beats."""
         name = str(queue.name)
         if name == self.deployment.names.beats:
-            if queue.region in self.target.silent:
-                return False
             return int(json.loads(message.body).get("beat", 0)) % self._beat_s == 0
         for change in self.target.changes:
             change(queue, message)
@@ -293,6 +291,18 @@ class Stage:
         bucket = self.deployment.names.bucket(region)
         found = s3_backends[self.twin.account]["aws"].get_object(bucket, key)
         return None if found is None else bytes(found.value)
+
+    def handed_over(self) -> set[str]:
+        """Attempts that an endpoint took in, of any region: `job.attempt`."""
+        names = self.deployment.names
+        return {
+            identity
+            for region in self.deployment.regions
+            for version in self.model.versions
+            for identity in self.twin.sagemaker.endpoint(
+                region, names.endpoint(self.model_name, version)
+            ).seen
+        }
 
     def slots(self) -> int:
         """Jobs that a region works on at once."""

@@ -1,11 +1,12 @@
 """Guards of the functions, broken on purpose: the simulation must see each of them missing.
 
 Each function here is called in the process of one run, before it, and changes code that is loaded;
-the process ends with the run. `SEEDS` says within how many seeds each one is caught.
+the process ends with the run. `CAUGHT` says which seed notices each one, and within how many seeds
+one does; `UNSEEN` says why nobody outside can tell. `python -m tests.simulation.search` finds out.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from lambdas.adapters import ledger as ledgers
@@ -27,6 +28,29 @@ from lambdas.handlers.leasing import Leasing
 from lambdas.handlers.moving import Moving
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """When a sabotage is noticed.
+
+    Attributes:
+        first: The first seed that noticed it when this was last measured.
+        within: So many seeds, from 0, are tried before a test says that it is not seen.
+    """
+
+    first: int
+    within: int
+
+
+def broken(sabotage: Callable[[], None]) -> str:
+    """A sabotage as `Order` names it."""
+    return f"{sabotage.__module__}:{sabotage.__name__}"
+
+
+def sentence(sabotage: Callable[[], None]) -> str:
+    """What a sabotage does, without its full stop."""
+    return (sabotage.__doc__ or "").strip().rstrip(".")
 
 
 def put(owner: Any, name: str, value: Any) -> None:
@@ -69,11 +93,6 @@ def without_condition(part: str) -> None:
 def attempt_not_compared() -> None:
     """A transition of an earlier attempt is taken for one of the current."""
     without_condition(" AND #attempt = :guard_attempt")
-
-
-def owner_not_compared() -> None:
-    """A region goes on with jobs that were moved away from it."""
-    without_condition(" AND #owner = :guard_owner")
 
 
 def completed_from_any_state() -> None:
@@ -245,9 +264,29 @@ def drain_ignored_by_dispatch() -> None:
     put(regions, "may_start_ms", lambda lease, *, regions: int(lease.get("until_ms", 0)))
 
 
-def lost_region_renews() -> None:
+def epoch_ignored() -> None:
     """A region that was declared lost goes on with its old epoch."""
-    put(Leasing, "_renewed", lambda self, lease, before, now_ms: lease)
+
+    def went_on(self: Leasing, lease: Any, *args: Any) -> Any:
+        if lease is not None and lease.state == regions.LOST:
+            return replace(lease, state=regions.SERVING)
+        return renewed(self, lease, *args)
+
+    renewed = Leasing._renewed
+    put(Leasing, "_renewed", went_on)
+
+
+def slot_released_twice() -> None:
+    """Slots are counted and not named: who gives one back twice gives another job's away."""
+
+    def counted(self: Gate, model: str, tokens: Any, **outcomes: Any) -> Any:
+        used = self.state(model).used
+        others = sorted(used.difference(tokens))
+        again = [token for token in tokens if token not in used]
+        return release(self, model, {*tokens, *others[: len(again)]}, **outcomes)
+
+    release = Gate.release
+    put(Gate, "release", counted)
 
 
 # ---- complete, sweep and moves
@@ -306,8 +345,8 @@ def moved_without_a_message() -> None:
     put(Queues, "send_many", lambda _self, _model, _tier, jobs: {job for job, _, _ in jobs})
 
 
-def moved_with_the_same_attempt() -> None:
-    """The former region's result and the new one's cannot be told apart."""
+def moves_not_fenced() -> None:
+    """A region goes on with jobs that were moved away from it."""
     apply = Ledger.apply
 
     def same(self: Ledger, job: Any, name: str, **values: Any) -> Outcome:
@@ -321,6 +360,7 @@ def moved_with_the_same_attempt() -> None:
     sent = Queues.send_many
     put(Ledger, "apply", same)
     put(Queues, "send_many", send_many)
+    without_condition(" AND #owner = :guard_owner")
 
 
 def nothing_evacuated() -> None:

@@ -79,6 +79,7 @@ def test_the_command_counts_runs_faults_and_checks() -> None:
         "no_result_after_end",
         "gate_empty",
         "slot_held",
+        "handed_over",
         "bounded_wait",
         "share_of_tier",
         "one_job_per_key",
