@@ -411,4 +411,38 @@ def word_that_work_waits_never_left() -> None:
     put(Gate, "want", lambda *_args, **_kwargs: True)
 
 
-SEEDS: Final[dict[Callable[[], None], int]] = {}
+CAUGHT: Final[dict[Callable[[], None], Caught]] = {
+    attempt_not_compared: Caught(12, 100),
+    completed_from_any_state: Caught(2, 20),
+    completed_although_cancelled: Caught(4, 20),
+    started_again_by_any_message: Caught(19, 80),
+    ledger_before_message: Caught(21, 80),
+    key_not_in_the_id: Caught(0, 20),
+    deleted_before_invoked: Caught(14, 80),
+    deleted_before_started: Caught(14, 80),
+    invoked_before_started: Caught(0, 20),
+    early_messages_dropped: Caught(63, 150),
+    slot_not_kept: Caught(0, 20),
+    slots_of_a_broken_round_kept: Caught(0, 20),
+    most_urgent_only: Caught(8, 80),
+    lease_ignored: Caught(35, 120),
+    epoch_ignored: Caught(5, 80),
+    slot_released_twice: Caught(3, 20),
+    slot_released_whatever_runs: Caught(12, 80),
+    slot_never_released: Caught(0, 20),
+    retried_without_a_message: Caught(58, 150),
+    moved_without_a_message: Caught(11, 80),
+    moves_not_fenced: Caught(2, 40),
+    leases_not_swept: Caught(28, 100),
+    cancelled_jobs_never_vacated: Caught(2, 20),
+    results_of_erased_jobs_kept: Caught(1, 20),
+    notifications_believed_for_any_attempt: Caught(12, 100),
+}
+
+UNSEEN: Final[dict[Callable[[], None], str]] = {
+    tokens_not_compared: "a redelivery or the lease repairs it, and sweep finds the slot",
+    overwritten_by_a_replay: "no client sends one request twice at the same moment",
+    drain_ignored_by_dispatch: "others have moved the jobs away before the region must know",
+    nothing_evacuated: "the region is back before a job has waited too long",
+    word_that_work_waits_never_left: "the next beat rings: it costs some seconds",
+}
