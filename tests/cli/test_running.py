@@ -212,6 +212,7 @@ def test_the_demo_keeps_its_promises_or_fails() -> None:
     assert len({job["region"] for job in shown["embeddings"]["jobs"]}) == 3
     assert near > max(far)
     assert (shown["replay"]["accepted"], shown["replay"]["lost"]) == (60, 0)
+    assert shown["replay"]["outage"]["region"] == "us-east-2"
     assert result.exit_code == (0 if all(shown["promises"].values()) else 1)
 
 
