@@ -234,7 +234,8 @@ def _handed_over(played: Played, stage: Stage) -> Iterator[tuple[str, str] | Non
     for at_s, identity, _ in played.script.runs:
         job, _, attempt = identity.rpartition(".")
         if any(
-            change.status == "in_progress"
+            # Its client may have cancelled it before it was looked at: then it shows that it ran.
+            "started_ms" in change.item
             and change.at_s <= at_s
             and int(change.item["attempt"]) == int(attempt)
             for change in played.audit.jobs.get(job, [])
