@@ -279,7 +279,6 @@ def counts_of(counted: Counted, profiles: Mapping[str, Mapping[str, float]], dat
         profiles=profiles,
         region_minute=counted.background["region"],
         model_region_minute=counted.background["model"],
-        metrics={"region": 0, "model_region": 0},
     )
 
 
@@ -414,7 +413,6 @@ def _write_counts(counted: Counted, options: Options) -> None:
         "background": {
             "region_minute": rounded(counted.background["region"]),
             "model_region_minute": rounded(counted.background["model"]),
-            "metrics": {"region": 0, "model_region": 0},
         },
     }
     COUNTS.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from typing import Any, Self
 import yaml
 
 from config.schema import Deployment, Model
+from lambdas.domain.metrics import METRICS
 
 PRICES = Path(__file__).with_name("prices.yaml")
 COUNTS = Path(__file__).with_name("calls_per_job.json")
@@ -139,7 +140,6 @@ class Counts:
         profiles: Per job: `idle`, `loaded`, and what `waiting` on one adds.
         region_minute: Per region and minute without jobs.
         model_region_minute: The same for every model in it.
-        metrics: Custom metrics per `region` and per `model_region`.
     """
 
     basis: str
@@ -147,7 +147,6 @@ class Counts:
     profiles: Mapping[str, Mapping[str, float]]
     region_minute: Mapping[str, float]
     model_region_minute: Mapping[str, float]
-    metrics: Mapping[str, float]
 
     @classmethod
     def load(cls, path: Path = COUNTS) -> Self:
@@ -160,7 +159,6 @@ class Counts:
             profiles=document["profiles"],
             region_minute=background["region_minute"],
             model_region_minute=background["model_region_minute"],
-            metrics=background["metrics"],
         )
 
 
@@ -335,7 +333,13 @@ class Cost:
         Raises:
             CostError: The price table lacks something.
         """
-        parts = [*self._gpus(), *self._standing(), *self._checked(), *self._background()]
+        parts = [
+            *self._gpus(),
+            *self._standing(),
+            *self._metrics(),
+            *self._checked(),
+            *self._background(),
+        ]
         idle = sum(part["idle"] for part in parts)
         most = sum(part["maximum"] for part in parts)
         month = self.prices.hours_per_month
@@ -368,12 +372,25 @@ class Cost:
         return parts
 
     def _standing(self) -> list[dict[str, Any]]:
-        metrics = sum(self._per_region(self.counts.metrics[scope], scope) for scope in _SCOPES)
-        amounts = {**self.inventory.amounts, "cloudwatch.metric_month": metrics}
+        amounts = self.inventory.amounts
         lines = _priced(amounts, self.deployment, self.prices)
         return [
             _part(service, f"{amounts[name]:g} {_MONTHLY[name]}", usd / self.prices.hours_per_month)
             for service, name, usd in lines
+        ]
+
+    def _metrics(self) -> list[dict[str, Any]]:
+        """Our own metrics, paid by the hour in which they have data: a version's need jobs."""
+        least, most = series(self.deployment, busy=False), series(self.deployment, busy=True)
+        ((service, _, usd),) = _priced({"cloudwatch.metric_month": 1}, self.deployment, self.prices)
+        hourly = usd / self.prices.hours_per_month
+        return [
+            {
+                "service": service,
+                "what": f"{least} to {most} {_MONTHLY['cloudwatch.metric_month']}",
+                "idle": round(least * hourly, 6),
+                "maximum": round(most * hourly, 6),
+            }
         ]
 
     def _checked(self) -> list[dict[str, Any]]:
@@ -455,7 +472,15 @@ class Cost:
         return notes
 
 
-_SCOPES = ("region", "model_region")
+def series(deployment: Deployment, *, busy: bool) -> int:
+    """Series of our own metrics, in all regions; while jobs run, those of every version too."""
+    per_region = 0
+    for model in deployment.models.values():
+        of = {"Model": 1, "Tier": len(deployment.tiers), "Version": len(model.versions)}
+        if not busy:
+            of["Version"] = 0
+        per_region += sum(of[metric.dimensions[-1]] for metric in METRICS)
+    return per_region * len(deployment.regions)
 
 
 def _fleets(model: Model) -> list[tuple[str, str, int, int]]:

@@ -20,7 +20,6 @@ COUNTS = Counts(
     },
     region_minute={"cloudwatch.put_metric_data": 12},
     model_region_minute={"gate.write_unit": 12},
-    metrics={"region": 1, "model_region": 6},
 )
 
 
@@ -160,17 +159,19 @@ def test_a_health_check_costs_its_price_and_what_it_asks() -> None:
     assert not [part for part in without if "health" in part["what"]]
 
 
-def test_beat_and_metrics_are_paid_per_region_and_model() -> None:
+def test_metrics_are_paid_per_region_model_tier_and_version() -> None:
     """Every region and model adds to a bill that arrives without a single job."""
     cost = parts(document(deployment()))
 
-    # Three regions with two models: 3 x 1 + 6 x 6.
-    assert cost["39 custom metrics"]["idle"] == pytest.approx(39 * 0.3 / 730, abs=1e-6)
+    # Three regions with two models: 6 of the model, 2 of each of 3 tiers; 5 of its version.
+    metrics = cost["72 to 102 custom metrics"]
+    assert metrics["idle"] == pytest.approx(72 * 0.3 / 730, abs=1e-6)
+    assert metrics["maximum"] == pytest.approx(102 * 0.3 / 730, abs=1e-6)
 
 
 def test_an_estimate_says_so() -> None:
     """A guess that looks like a measurement ends up in somebody's budget."""
-    estimate = Counts("estimate", "2026-11-20", COUNTS.profiles, {}, {}, COUNTS.metrics)
+    estimate = Counts("estimate", "2026-11-20", COUNTS.profiles, {}, {})
 
     notes = document(deployment(), counts=estimate)["notes"]
 

@@ -33,6 +33,8 @@ class GateState:
         credits: By tier, starts that the tier is owed.
         ok: Recent attempts that succeeded, decaying.
         bad: Recent attempts that failed, decaying.
+        ended: Attempts that ended, since counting began.
+        started: Starts by tier since counting began; lone bells, which no tier waits behind, apart.
     """
 
     used: frozenset[str] = frozenset()
@@ -44,6 +46,8 @@ class GateState:
     credits: Mapping[str, float] = field(default_factory=dict)
     ok: float = 0
     bad: float = 0
+    ended: int = 0
+    started: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +140,12 @@ class Gate:
             clauses.append("DELETE used :tokens")
             values[":tokens"] = {"SS": sorted(tokens)}
         if ok or bad:
-            clauses.append("ADD ok :ok, bad :bad")
-            values |= {":ok": {"N": str(ok)}, ":bad": {"N": str(bad)}}
+            clauses.append("ADD ok :ok, bad :bad, ended :ended")
+            values |= {
+                ":ok": {"N": str(ok)},
+                ":bad": {"N": str(bad)},
+                ":ended": {"N": str(ok + bad)},
+            }
         if not clauses:
             return self.state(model)
         reply = self.client.update_item(
@@ -149,18 +157,17 @@ class Gate:
         )
         return _state(reply.get("Attributes", {}))
 
-    def owe(self, model: str, changes: Mapping[str, float]) -> None:
-        """Change what tiers are owed."""
-        moved = {tier: change for tier, change in changes.items() if change}
-        if not moved:
+    def owe(self, model: str, changes: Mapping[str, float], *, started: Mapping[str, int]) -> None:
+        """Change what tiers are owed, and count what was started of each."""
+        added = {f"credit_{tier}": f"{change:.6f}" for tier, change in changes.items() if change}
+        added |= {f"started_{tier}": str(number) for tier, number in started.items() if number}
+        if not added:
             return
         self.client.update_item(
             TableName=self.table,
             Key=_model(model),
-            UpdateExpression="ADD " + ", ".join(f"credit_{tier} :{tier}" for tier in moved),
-            ExpressionAttributeValues={
-                f":{tier}": {"N": f"{change:.6f}"} for tier, change in moved.items()
-            },
+            UpdateExpression="ADD " + ", ".join(f"{name} :{name}" for name in added),
+            ExpressionAttributeValues={f":{name}": {"N": value} for name, value in added.items()},
         )
 
     def observe(
@@ -300,4 +307,10 @@ def _state(item: Mapping[str, Any]) -> GateState:
         },
         ok=number("ok"),
         bad=number("bad"),
+        ended=int(number("ended")),
+        started={
+            name.removeprefix("started_"): int(number(name))
+            for name in item
+            if name.startswith("started_")
+        },
     )

@@ -22,9 +22,11 @@ class Result:
 
     Attributes:
         body: What the model answered, or None if that was too large to read.
+        size: Bytes.
     """
 
     body: bytes | None
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,8 @@ class Payloads:
             Bucket=self.names.bucket(self.region), Key=key
         )
         with closing(reply["Body"]) as stream:
-            return Result(body=stream.read() if reply["ContentLength"] <= bytes_max else None)
+            size = reply["ContentLength"]
+            return Result(body=stream.read() if size <= bytes_max else None, size=size)
 
     def find_result(self, key: str, *, bytes_max: int) -> Result | None:
         """Read a result of this region that may not be there."""

@@ -107,3 +107,32 @@ def predicted_wait_s(model: Model, tiers: Sequence[Tier], tier: str, load: Load)
     over = ahead + max(0, load.in_use - load.instances * model.concurrency) + 1
     warming = model.warm_up_s if load.instances == 0 else 0.0
     return warming + over / (rate * (1 - guaranteed))
+
+
+def backlog(waiting: Mapping[str, int], unfinished: Mapping[str, int]) -> dict[str, int]:
+    """Jobs that wait, by tier.
+
+    Args:
+        waiting: Messages by tier; those of jobs that have ended or moved are among them.
+        unfinished: Unfinished jobs by tier, those at work among them.
+
+    Returns:
+        The fewer of both: there is no more work than jobs, whatever lies in the queue.
+    """
+    return {tier: min(number, unfinished.get(tier, 0)) for tier, number in waiting.items()}
+
+
+def pressure(model: Model, tiers: Sequence[Tier], load: Load) -> float:
+    """Predicted wait / target wait of the tier that is worst off; above 1 its target is missed.
+
+    Finite without instances: then it counts as if the first one were being warmed up, and only
+    tiers that have work count, so that an idle model asks for nothing.
+    """
+    return max(
+        (
+            predicted_wait_s(model, tiers, tier.name, load) / tier.target_wait_s
+            for tier in tiers
+            if load.instances > 0 or load.waiting.get(tier.name, 0)
+        ),
+        default=0.0,
+    )

@@ -74,3 +74,25 @@ def settle(
         if after != before:
             changes[tier.name] = after - before
     return changes
+
+
+def lowest_share(
+    tiers: Sequence[Tier], starts: Mapping[str, float], waiting: Mapping[str, int]
+) -> float | None:
+    """The share of the starts / the guaranteed share, of the tier that is worst off.
+
+    Args:
+        tiers: With their guaranteed shares.
+        starts: Recent starts by tier.
+        waiting: Jobs that wait by tier: who has none can have no share.
+
+    Returns:
+        Long below 1, a tier starves. None while nothing starts, or nobody with a guarantee waits.
+    """
+    total = sum(starts.values())
+    shares = [
+        starts.get(tier.name, 0.0) / total / tier.share_min
+        for tier in tiers
+        if total > 0 and tier.share_min > 0 and waiting.get(tier.name, 0) > 0
+    ]
+    return min(shares, default=None)

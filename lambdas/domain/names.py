@@ -49,6 +49,11 @@ class Names:
         return f"{self.deployment}-{function}"
 
     @property
+    def metrics(self) -> str:
+        """CloudWatch's namespace of the deployment's own metrics."""
+        return f"Spillway/{self.deployment}"
+
+    @property
     def api(self) -> str:
         """The REST API of a region."""
         return f"{self.deployment}-api"

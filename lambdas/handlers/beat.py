@@ -22,11 +22,13 @@ from lambdas.adapters.gate import Gate
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
+from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.queues import Queues
 from lambdas.domain import capacity, regions, spill
 from lambdas.domain.capacity import Load
 from lambdas.domain.policy import Model, Policy
 from lambdas.handlers.leasing import Leasing, Standing
+from lambdas.handlers.measures import Measures
 from lambdas.handlers.ordering import Ordering
 from lambdas.handlers.ports import endings, functions_in
 from lambdas.wiring import Execution, Function, Handler
@@ -73,6 +75,7 @@ class Beat:
     directory: Directory
     leasing: Leasing
     ordering: Ordering
+    measures: Measures
 
     def once(self, *, time_left_ms: Callable[[], int]) -> dict[str, Any]:
         """Look at everything once; returns the snapshot that stands then.
@@ -129,6 +132,9 @@ class Beat:
                 spilled = (last or {}).get("spilling", ())
                 found["spilling"] = spill.spilling(model, self.policy.tiers, _load(found), spilled)
                 seen.models[model.name] = found
+                if found["known"]:
+                    seconds = (now_ms - before.get("at_ms", now_ms)) / 1000
+                    self.measures.tell(model, found, last, seconds=seconds, now_ms=now_ms)
             except AWS_ERRORS as error:
                 # One model that cannot be seen must not hide the others.
                 seen.trouble = seen.trouble or f"cannot see {model.name}: {reason(error)}"
@@ -174,10 +180,12 @@ class Beat:
             tier.name: self.queues.waiting(model.name, tier.name) for tier in self.policy.tiers
         }
         oldest_ms: dict[str, int] = {}
+        unfinished: Counter[str] = Counter()
         for page in self.ledger.live(self.region, model.name, pages_max=LIVE_PAGES_MAX):
             for job in page:
                 # One that was cancelled at work counts as well: it holds its slot for now.
                 tenants[job.tenant] += 1
+                unfinished[job.tier] += 1
                 oldest_ms.setdefault(job.tier, job.created_ms)
         may_start = until_ms is None or now_ms < until_ms
         if may_start and any(waiting.values()) and slots > len(state.used):
@@ -189,6 +197,9 @@ class Beat:
             "instances": instances,
             "service_s": model.service_s,
             "waiting": waiting,
+            "unfinished": dict(unfinished),
+            "ended": state.ended,
+            "started": dict(state.started),
             "oldest_s": {tier: (now_ms - at) / 1000 for tier, at in oldest_ms.items()},
         }
 
@@ -253,6 +264,7 @@ def create(execution: Execution) -> Handler:
             ledger=shared.ledger,
             functions=shared.functions,
         ),
+        measures=Measures(policy=execution.policy, metrics=Metrics(names.metrics)),
     )
 
     def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:

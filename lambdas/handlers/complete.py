@@ -168,11 +168,12 @@ class Completer:
             return None
         packed = payloads.pack(body)
         if packed is not None:
-            return Answer(packed=packed)
+            return Answer(packed=packed, size=len(body))
         job = self.endings.ledger.get(notification.job)
         if job is None or job.version is None:
             return Answer()  # nobody's: the ledger refuses it
-        return Answer(key=output_key(job.model, job.version, job.id, notification.attempt))
+        key = output_key(job.model, job.version, job.id, notification.attempt)
+        return Answer(key=key, size=len(body))
 
     def _failed(self, notification: Notification, *, code: str, message: str | None = None) -> None:
         """End the attempt; without a message, with the model's own."""

@@ -152,6 +152,7 @@ class Dispatcher:
             self.gate.owe(
                 model.name,
                 dispatch.settle(self.policy.tiers, state.credits, result.started, result.empty),
+                started=result.started,
             )
         unused = set(tokens) - result.kept
         if unused:

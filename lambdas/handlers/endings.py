@@ -21,6 +21,7 @@ from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX, late_message
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Policy
 from lambdas.domain.retries import retry_delay_s
+from lambdas.handlers.outcomes import Outcomes
 
 RESULT_BYTES_MAX = 4 << 20
 """Of a result that is read to see that it is JSON: parsed, it is some ten times as large."""
@@ -42,10 +43,12 @@ class Answer:
     Attributes:
         packed: Compressed JSON, or None.
         key: The object's key in this region's bucket, or None.
+        size: Bytes, as the model wrote them; None if nobody looked.
     """
 
     packed: bytes | None = None
     key: str | None = None
+    size: int | None = None
 
 
 def stored_answer(result: Result, key: str) -> Answer | None:
@@ -54,11 +57,11 @@ def stored_answer(result: Result, key: str) -> Answer | None:
     One of more than `RESULT_BYTES_MAX` is the client's to parse: it gets the model's own bytes.
     """
     if result.body is None:
-        return Answer(key=key)
+        return Answer(key=key, size=result.size)
     if not payloads.is_json(result.body):
         return None
     packed = payloads.pack(result.body)
-    return Answer(packed=packed) if packed is not None else Answer(key=key)
+    return Answer(packed=packed, key=None if packed else key, size=result.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,7 @@ class Endings:
     queues: Queues
     outbox: Outbox
     functions: Functions
+    outcomes: Outcomes
     freed: dict[str, _Freed] = field(default_factory=lambda: defaultdict(_Freed))
 
     def completed(self, claim: Claim, answer: Answer, *, now_ms: int) -> Outcome:
@@ -84,6 +88,8 @@ class Endings:
             output_key=answer.key,
             live=_untold(claim) if isinstance(claim, Job) else None,
         )
+        if outcome.won and outcome.job is not None:
+            self.outcomes.completed(outcome.job, size=answer.size, now_ms=now_ms)
         self._ended(claim, outcome, now_ms=now_ms, ok=1)
         return outcome
 
@@ -114,8 +120,11 @@ class Endings:
                 job, "retry", now_ms=now_ms, attempt=job.attempt + 1, error=error
             )
             if outcome.won and job.slot:
+                self.outcomes.failed(job, code=code)
                 self._free(job.model, job.slot, bad=1)
                 return outcome
+        if outcome.won:
+            self.outcomes.failed(job, code=code)
         self._ended(job, outcome, now_ms=now_ms, bad=1)
         return outcome
 
@@ -165,7 +174,11 @@ class Endings:
         self._ended(claim, Outcome(won=False, job=job), now_ms=now_ms)
 
     def settle(self) -> None:
-        """Give the freed slots back, a write per model, and ring for those who want them."""
+        """Give the freed slots back, a write per model, and ring for those who want them.
+
+        What became of the attempts is told first: it costs a line of the log.
+        """
+        self.outcomes.publish()
         for model, freed in list(self.freed.items()):
             state = self.gate.release(model, freed.slots, ok=freed.ok, bad=freed.bad)
             if state.wanted_ms is not None:

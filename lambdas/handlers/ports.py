@@ -6,10 +6,12 @@ from functools import cache
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Ledger
+from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import Queues
 from lambdas.handlers.endings import Endings
+from lambdas.handlers.outcomes import Outcomes
 from lambdas.wiring import SDK_DEFAULTS, SEND_ONCE, SIGNED_LINKS, Execution
 
 
@@ -24,6 +26,7 @@ def endings(execution: Execution) -> Endings:
         queues=Queues(sqs, names, region),
         outbox=Outbox(sqs, names.queue_url(region, names.webhooks)),
         functions=Functions(execution.client("lambda"), names),
+        outcomes=Outcomes(metrics=Metrics(names.metrics)),
     )
 
 

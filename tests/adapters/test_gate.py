@@ -69,9 +69,10 @@ def test_models_do_not_share_slots_and_credits_add_up(gate: Gate) -> None:
     """One model's burst must not stop another's work."""
     gate.reserve("chat", ["a"], capacity=1)
     assert gate.reserve("embedder", ["a"], capacity=1)
-    gate.owe("chat", {"batch": 0.25, "standard": 0.0})
-    gate.owe("chat", {"batch": 0.5})
+    gate.owe("chat", {"batch": 0.25, "standard": 0.0}, started={"interactive": 3})
+    gate.owe("chat", {"batch": 0.5}, started={"interactive": 2, "batch": 1})
     assert gate.state("chat").credits == {"batch": 0.75}
+    assert gate.state("chat").started == {"interactive": 5, "batch": 1}
     assert gate.state("embedder").credits == {}
 
 

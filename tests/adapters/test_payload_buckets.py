@@ -162,8 +162,8 @@ def test_a_result_that_is_not_there_is_told_apart_from_a_failure(clients: Any) -
     assert payloads.find_result(key, bytes_max=9) is None
 
     clients("us-east-1").put_object(Bucket=NAMES.bucket("us-east-1"), Key=key, Body=b"1")
-    assert payloads.find_result(key, bytes_max=1) == Result(b"1")
-    assert payloads.result(key, bytes_max=0) == Result(None), "it is too large to be read"
+    assert payloads.find_result(key, bytes_max=1) == Result(b"1", 1)
+    assert payloads.result(key, bytes_max=0) == Result(None, 1), "it is too large to be read"
 
     gone = Payloads(clients, Names("other", "123456789012"), "us-east-1", REGIONS)
     with pytest.raises(clients("us-east-1").exceptions.ClientError, match="NoSuchBucket"):

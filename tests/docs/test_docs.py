@@ -13,6 +13,7 @@ from spillway import testing
 from spillway.testing import Stacks
 from spillway.twin.http import Transport
 from spillway.twin.sagemaker import Assumptions
+from tools import document_metrics
 from tools.document_configuration import TARGET, document
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +101,11 @@ def test_the_readmes_example_runs(tmp_path: Path) -> None:
 def test_the_table_of_the_configuration_is_the_schemas() -> None:
     """Whoever edits a YAML file by the table must not be refused."""
     assert TARGET.read_text(encoding="utf-8") == document()
+
+
+def test_the_table_of_metrics_is_the_codes() -> None:
+    """Whoever builds an alarm by the table must find the metric."""
+    assert document_metrics.TARGET.read_text(encoding="utf-8") == document_metrics.document()
 
 
 def test_every_assumption_of_the_twin_is_on_the_list() -> None:

@@ -5,7 +5,15 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas.domain.capacity import CAPACITY_FRESH_S, Load, predicted_wait_s, slots, usable_slots
+from lambdas.domain.capacity import (
+    CAPACITY_FRESH_S,
+    Load,
+    backlog,
+    predicted_wait_s,
+    pressure,
+    slots,
+    usable_slots,
+)
 from lambdas.domain.policy import Model
 from tests.domain.test_dispatch import TIERS
 
@@ -95,3 +103,28 @@ def test_urgent_work_is_not_behind_patient_work() -> None:
     load = Load(instances=1, in_use=20, waiting={"batch": 1000})
     assert predicted_wait_s(model(), TIERS, "interactive", load) < 2
     assert predicted_wait_s(model(), TIERS, "batch", load) > 100
+
+
+def test_pressure_is_the_worst_tiers_wait_over_its_target() -> None:
+    """Above 1 somebody's promise is about to be broken, however few they are."""
+    busy = Load(instances=1, in_use=20, waiting={"interactive": 79, "batch": 0})
+    # 79 before it, 4 beyond what works, and itself, at 8 a second and 0.3 of that for nobody else.
+    assert (
+        pressure(model(), TIERS, busy) == predicted_wait_s(model(), TIERS, "interactive", busy) / 5
+    )
+    assert pressure(model(), TIERS, busy) > 2
+    assert pressure(model(), TIERS, Load(instances=1, in_use=3, waiting={})) == 0
+
+
+def test_pressure_without_instances_is_finite_and_asks_for_nothing_while_nothing_waits() -> None:
+    """An alarm on it must neither divide by zero nor wake a model that nobody uses."""
+    assert pressure(model(), TIERS, Load(instances=0, in_use=0, waiting={"batch": 0})) == 0
+    one = pressure(model(), TIERS, Load(instances=0, in_use=0, waiting={"batch": 1}))
+    assert 0 < one < 1
+    urgent = pressure(model(), TIERS, Load(instances=0, in_use=0, waiting={"interactive": 1}))
+    assert 1 < urgent < 1000
+
+
+def test_messages_of_jobs_that_ended_are_no_backlog() -> None:
+    """A tenant that cancels ten thousand jobs must not buy GPUs for their messages."""
+    assert backlog({"batch": 10_000, "standard": 3}, {"batch": 4}) == {"batch": 4, "standard": 0}

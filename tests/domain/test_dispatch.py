@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas.domain.dispatch import CREDIT_MAX, plan, settle
+from lambdas.domain.dispatch import CREDIT_MAX, lowest_share, plan, settle
 from lambdas.domain.policy import Tier
 
 TIERS = (
@@ -87,3 +87,13 @@ def test_a_tier_without_work_saves_nothing_up() -> None:
     waiting.update({"interactive": 100, "batch": 100})
     started = sum((serve(waiting, owed, 1) for _ in range(20)), Counter[str]())
     assert started["batch"] <= 3
+
+
+def test_the_lowest_share_is_that_of_a_tier_that_waits() -> None:
+    """Who has nothing to do is not starved, and who gets less than was promised is."""
+    starts = {"interactive": 90.0, "standard": 10.0}
+    assert lowest_share(TIERS, starts, {"interactive": 5, "standard": 1}) == 0.5
+    assert lowest_share(TIERS, starts, {"interactive": 5, "batch": 1}) == 0
+    assert lowest_share(TIERS, starts, {"interactive": 5}) == 1.8
+    assert lowest_share(TIERS, starts, {}) is None
+    assert lowest_share(TIERS, {}, {"batch": 1}) is None

@@ -1,0 +1,120 @@
+"""What the functions tell CloudWatch: read from what they print, as CloudWatch does."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lambdas.adapters.gate import Gate
+from lambdas.domain.job import inference_id
+from lambdas.domain.metrics import METRICS
+from lambdas.handlers import beat, complete
+from tests.handlers.region import HERE, MODEL, Region, aws
+
+BEAT_S = 5
+
+
+@pytest.fixture(autouse=True)
+def queues(region: Region) -> None:
+    """Those of the other model."""
+    for tier in region.policy.tiers:
+        aws("sqs").create_queue(QueueName=region.names.tier_queue("chat", tier.name))
+
+
+def told(captured: pytest.CaptureFixture[str]) -> dict[tuple[str, ...], Any]:
+    """Values that were printed, by metric and dimensions."""
+    found: dict[tuple[str, ...], Any] = {}
+    for line in captured.readouterr().out.splitlines():
+        document = json.loads(line)
+        for group in document.get("_aws", {}).get("CloudWatchMetrics", []):
+            assert group["Namespace"] == "Spillway/spillway-dev"
+            (names,) = group["Dimensions"]
+            for metric in group["Metrics"]:
+                key = (metric["Name"], *(document[name] for name in names))
+                found[key] = document[metric["Name"]]
+    return found
+
+
+def beats(region: Region) -> None:
+    """Let beat run once."""
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: 20_000)
+    message = {"body": "{}", "attributes": {"SentTimestamp": str(int(1000 * region.now_s))}}
+    region.handler(beat)({"Records": [message]}, context)
+
+
+def one(values: Any) -> float:
+    """The only value of a metric."""
+    (value,) = values
+    return float(value)
+
+
+def test_beat_tells_what_waits_and_how_it_comes(
+    region: Region, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Alarms that buy instances see nothing else."""
+    beats(region)
+    first = told(capsys)
+    jobs = [region.submitted(f"text {number}", tier="batch") for number in range(10)]
+    region.sleep(BEAT_S)
+    beats(region)
+    second = told(capsys)
+
+    assert one(first["Pressure", MODEL]) == 0
+    assert ("ArrivalRate", MODEL) not in first, "one look is no rate"
+    assert one(second["Backlog", MODEL, "batch"]) == len(jobs)
+    assert one(second["Backlog", MODEL, "interactive"]) == 0
+    assert one(second["OldestWait", MODEL, "batch"]) == BEAT_S
+    assert one(second["ArrivalRate", MODEL]) == len(jobs) / BEAT_S
+    assert one(second["Pressure", MODEL]) > 0
+    assert one(second["BurstRatio", MODEL]) > one(first["BurstRatio", MODEL]) == 0
+    assert (one(second["Instances", MODEL]), one(second["InFlight", MODEL])) == (0, 0)
+
+
+def test_beat_tells_who_gets_less_than_was_promised(
+    region: Region, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tier that starves looks like a tier that waits, unless somebody counts."""
+    gate = Gate(aws("dynamodb"), region.names.gate)
+    region.submitted(tier="batch")
+    beats(region)
+    told(capsys)
+    gate.owe(MODEL, {}, started={"interactive": 20})
+    region.sleep(BEAT_S)
+    beats(region)
+    assert one(told(capsys)["LowestShare", MODEL]) == 0
+    gate.owe(MODEL, {}, started={"batch": 20})
+    region.sleep(BEAT_S)
+    beats(region)
+    assert one(told(capsys)["LowestShare", MODEL]) > 1
+
+
+def test_outcomes_are_told_by_version_and_batch(
+    region: Region, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A guard compares versions; one that counts deliveries would see failures twice."""
+    answers = ['{"x": 1}', "no json", None]
+    records = []
+    for number, answer in enumerate(answers):
+        job = region.submitted(f"text {number}")
+        region.start(job)
+        said: dict[str, Any] = {"inferenceId": inference_id(job, 1)}
+        said |= (
+            {"invocationStatus": "Failed", "failureReason": "out of memory"}
+            if answer is None
+            else {"invocationStatus": "Completed", "responseBody": {"content": answer}}
+        )
+        records.append({"messageId": f"n-{number}", "body": json.dumps(said)})
+    region.sleep(3)
+    told(capsys)
+    region.handler(complete)({"Records": records * 2}, None)
+
+    found = told(capsys)
+    version = (MODEL, "v1")
+    assert found["Completed", *version] == [1]
+    assert found["Failed", *version] == [1, 1]
+    assert found["InvalidOutput", *version] == [1]
+    assert found["ModelSeconds", *version] == [3]
+    assert found["OutputSize", *version] == [len(answers[0] or "")]
+    assert not {name for name, *_ in found} - {metric.name for metric in METRICS}
+    assert HERE not in str(found)
