@@ -34,7 +34,7 @@ class GateState:
         ok: Recent attempts that succeeded, decaying.
         bad: Recent attempts that failed, decaying.
         ended: Attempts that ended, since counting began.
-        started: Starts by tier since counting began; lone bells, which no tier waits behind, apart.
+        started: Starts by tier since counting began, while several tiers had work.
     """
 
     used: frozenset[str] = frozenset()
@@ -158,11 +158,14 @@ class Gate:
         return _state(reply.get("Attributes", {}))
 
     def owe(self, model: str, changes: Mapping[str, float], *, started: Mapping[str, int]) -> None:
-        """Change what tiers are owed, and count what was started of each."""
+        """Change what tiers are owed, and count what was started of each.
+
+        Starts count only with a change: there is one whenever several tiers have work.
+        """
         added = {f"credit_{tier}": f"{change:.6f}" for tier, change in changes.items() if change}
-        added |= {f"started_{tier}": str(number) for tier, number in started.items() if number}
         if not added:
             return
+        added |= {f"started_{tier}": str(number) for tier, number in started.items() if number}
         self.client.update_item(
             TableName=self.table,
             Key=_model(model),

@@ -79,11 +79,11 @@ def test_beat_tells_who_gets_less_than_was_promised(
     region.submitted(tier="batch")
     beats(region)
     told(capsys)
-    gate.owe(MODEL, {}, started={"interactive": 20})
+    gate.owe(MODEL, {"batch": 2.0}, started={"interactive": 20})
     region.sleep(BEAT_S)
     beats(region)
     assert one(told(capsys)["LowestShare", MODEL]) == 0
-    gate.owe(MODEL, {}, started={"batch": 20})
+    gate.owe(MODEL, {"batch": -2.0}, started={"batch": 20})
     region.sleep(BEAT_S)
     beats(region)
     assert one(told(capsys)["LowestShare", MODEL]) > 1
