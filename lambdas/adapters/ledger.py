@@ -367,6 +367,9 @@ def _guard(
         bound[":guard_owner"] = {"S": job.owner}
         bound[":guard_attempt"] = {"N": str(job.attempt)}
         guard += " AND #owner = :guard_owner AND #attempt = :guard_attempt"
+    if row.unchanged and isinstance(job, Job) and job.token is not None:
+        bound[":guard_token"] = {"S": job.token}
+        guard += " AND #token = :guard_token"
     return guard
 
 

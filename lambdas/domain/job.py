@@ -54,6 +54,8 @@ class Transition:
         fenced: Whether owner and attempt must match as well; only a client's wish is not fenced.
         resumes: Whether the same transition may be repeated by the same queue message: a
             redelivered message of the same attempt starts again with the same ids.
+        unchanged: Whether it is refused once anybody has written the job since the caller did:
+            another execution may have resumed the attempt, and handed it over.
         before_deadline: Whether it is refused once the job's deadline has passed.
         keeps: Attributes that it writes only when they are not there yet, so that a repetition
             finds what the first one decided.
@@ -65,6 +67,7 @@ class Transition:
     target: Status | None
     fenced: bool = True
     resumes: bool = False
+    unchanged: bool = False
     before_deadline: bool = False
     keeps: frozenset[str] = frozenset()
     sets: frozenset[str] = frozenset()
@@ -186,7 +189,7 @@ TRANSITIONS: dict[str, Transition] = {
         removes=_END,
     ),
     # The endpoint did not take it, which says nothing of the job: the same attempt waits again.
-    "defer": Transition(sources=_RUNNING, target=Status.QUEUED, removes=_RUN),
+    "defer": Transition(sources=_RUNNING, target=Status.QUEUED, unchanged=True, removes=_RUN),
     "retry": Transition(
         sources=_RUNNING,
         target=Status.QUEUED,

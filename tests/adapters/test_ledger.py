@@ -165,6 +165,19 @@ def test_a_job_past_its_deadline_does_not_start(ledger: Ledger) -> None:
     assert outcome.job.status is Status.QUEUED
 
 
+def test_an_attempt_that_was_resumed_is_not_put_back_by_who_gave_up_on_it(ledger: Ledger) -> None:
+    """A second copy of its message handed it over, and is deleted: a queued job would have none."""
+    ledger.create(job())
+    first = ledger.apply(job(), "start", now_ms=5, **VALUES["start"]).job
+    second = ledger.apply(job(), "start", now_ms=6, **{**VALUES["start"], "slot": "2.b.0"}).job
+    assert first is not None
+    assert second is not None
+    assert second.slot == first.slot == "1.a.0"
+
+    assert not ledger.apply(first, "defer", now_ms=7).won
+    assert ledger.apply(second, "defer", now_ms=8).won
+
+
 def test_a_write_that_is_sent_again_is_recognised_as_ours(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
