@@ -47,6 +47,7 @@ class Decision:
 
     Attributes:
         at_s: When its execution last asked the gate whether it may.
+        told_s: When it heard the answer.
         region: Where it ran.
         what: `accept` or `start`.
         job: Which.
@@ -54,6 +55,7 @@ class Decision:
     """
 
     at_s: float
+    told_s: float
     region: str
     what: str
     job: str
@@ -84,7 +86,8 @@ class Audit:
     used: defaultdict[str, list[tuple[float, int]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    _asked_s: dict[str, float] = field(default_factory=dict)
+    _put_back: defaultdict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
+    _asked: dict[str, Call] = field(default_factory=dict)
     _began_s: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -113,7 +116,7 @@ class Audit:
         names, table = self.target.deployment.names, call.params.get("TableName")
         self._began_s.setdefault(call.execution, call.at_s)
         if table == names.gate and call.operation == "GetItem" and call.status == OK:
-            self._asked_s[call.execution] = call.at_s
+            self._asked[call.execution] = call
         if table == names.gate and call.operation == "UpdateItem" and call.status == OK:
             self._look_for_slots(call)
         if table != names.ledger or call.operation not in WRITES:
@@ -121,8 +124,15 @@ class Audit:
         key = call.params.get("Key") or call.params["Item"]
         pk = str(key["pk"]["S"])
         self._look(pk, call)
+        values = call.params.get("ExpressionAttributeValues") or {}
+        if values.get(":target") == {"S": "queued"}:
+            self._put_back[pk.removeprefix("job#")].append(call)
         if call.status == OK:
             self._note(pk, call)
+
+    def put_back(self, job: str, since_s: float, until_s: float) -> bool:
+        """Whether a write that lets a job wait again may have had its effect in a time."""
+        return any(call.at_s <= until_s and call.ended_s >= since_s for call in self._put_back[job])
 
     def _note(self, pk: str, call: Call) -> None:
         kind, _, name = pk.partition("#")
@@ -134,9 +144,11 @@ class Audit:
         started = function == "dispatch" and values.get(":target") == {"S": "in_progress"}
         if kind == "job" and (accepted or started):
             item = self.jobs[name][-1].item if self.jobs.get(name) else {}
+            asked = self._asked.get(call.execution, call)
             self.decisions.append(
                 Decision(
-                    at_s=self._asked_s.get(call.execution, call.at_s),
+                    at_s=asked.at_s,
+                    told_s=asked.ended_s,
                     region=call.caller_region,
                     what="accept" if accepted else "start",
                     job=name,

@@ -224,7 +224,10 @@ def _slot_held(played: Played, stage: Stage) -> Iterator[tuple[str, str] | None]
     for job, changes in played.audit.jobs.items():
         for change, following in pairwise(changes):
             before, now = change.item.get("slot"), following.item.get("slot")
-            if change.status == following.status == "in_progress" and before != now:
+            if change.status != "in_progress" or following.status != "in_progress":
+                continue
+            # Between two looks it may have been put back and started anew.
+            if before != now and not played.audit.put_back(job, change.at_s, following.at_s):
                 at = _after(played, following.at_s)
                 yield job, f"took slot {now} at work, and left {before} {at}"
 
@@ -369,14 +372,16 @@ def _epoch(played: Played, stage: Stage) -> Iterator[tuple[str, str] | None]:
         if decision.at_s < played.began_s:
             continue
         region, at_s = decision.region, decision.at_s
-        leases = [each for each in played.audit.leases[region] if each.at_s <= at_s]
+        log = played.audit.leases[region]
+        leases = [each for each in log if each.at_s <= at_s]
         state = str(leases[-1].item.get("state", "")) if leases else ""
         renewed_s = max(
-            (each for each in played.audit.renewed_s[region] if each <= at_s),
+            (each for each in played.audit.renewed_s[region] if each <= decision.told_s),
             default=played.began_s,
         )
         what = f"{region} decided to {decision.what} {_after(played, at_s)}"
-        if state == LOST:
+        # A region that won a new epoch while the question was on its way knows of that.
+        if state == LOST and not any(at_s < each.at_s < decision.told_s for each in log):
             yield decision.job, f"{what}, when it was lost"
         elif at_s > renewed_s + LEASE_S + CLOCK_S:
             yield decision.job, f"{what}, {at_s - renewed_s:.1f} s after it renewed its lease"
