@@ -65,7 +65,7 @@ SERVICES: Final = (
     "sqs",
     "sts",
 )
-"""What the functions have clients of (`tools/layer.py`)."""
+"""What the functions have clients of: those whose data `tools/build_layer.py` keeps."""
 REPLICATED_S: Final = 5.0
 """The directory reaches other regions within about a second; well over that."""
 

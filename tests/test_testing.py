@@ -9,6 +9,7 @@ import pytest
 
 from spillway import testing
 from spillway.testing import Stacks
+from tools import build_layer
 
 spillway_config, stacks = testing.spillway_config, testing.stacks
 
@@ -209,3 +210,8 @@ def test_a_real_model_answers_where_the_test_asks_for_one(stacks: Stacks) -> Non
     assert len(answer.json()["output"]["data"][0]["embedding"]) == 384
     with pytest.raises(ValueError, match="no local_command"):
         stacks.model("chat").runs()
+
+
+def test_faults_can_be_put_on_every_service_that_functions_use() -> None:
+    """A service that one list forgets can never be seen failing."""
+    assert set(testing.SERVICES) == build_layer.SERVICES

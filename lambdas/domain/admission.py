@@ -58,7 +58,7 @@ def load_of(snapshot: Mapping[str, Any], model: str) -> Load:
     seen = snapshot.get("models", {}).get(model)
     if seen is None:
         return Load(instances=1, in_use=0, waiting={})
-    return Load(instances=seen["instances"], in_use=seen["in_use"], waiting=seen["waiting"])
+    return Load.read(seen)
 
 
 def decide(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 from lambdas.domain.policy import Model, Tier
 
@@ -74,6 +75,11 @@ class Load:
     instances: int
     in_use: int
     waiting: Mapping[str, int]
+
+    @classmethod
+    def read(cls, seen: Mapping[str, Any]) -> Self:
+        """The load in what beat saw of a model, here or at a peer."""
+        return cls(instances=seen["instances"], in_use=seen["in_use"], waiting=seen["waiting"])
 
 
 def predicted_wait_s(model: Model, tiers: Sequence[Tier], tier: str, load: Load) -> float:

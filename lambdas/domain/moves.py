@@ -130,7 +130,7 @@ def relieving(
     for name, model in policy.models.items():
         if name not in peer["models"] or name not in here or not grants.get(name):
             continue
-        there, own = _load(peer["models"][name]), _load(here[name])
+        there, own = Load.read(peer["models"][name]), Load.read(here[name])
         misses = any(
             (
                 there.instances == 0
@@ -151,7 +151,3 @@ def relieving(
                 jobs=grants[name],
                 skip=slots(model, there.instances) + int(soon),
             )
-
-
-def _load(seen: Mapping[str, Any]) -> Load:
-    return Load(instances=seen["instances"], in_use=seen["in_use"], waiting=seen["waiting"])

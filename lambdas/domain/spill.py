@@ -107,7 +107,7 @@ def offers(
         seen = peer["models"].get(model.name)
         if seen is None or not believed(peer, now_ms=now_ms):
             continue
-        load = Load(instances=seen["instances"], in_use=seen["in_use"], waiting=seen["waiting"])
+        load = Load.read(seen)
         there_s = predicted_wait_s(model, tiers, tier, load)
         jobs = int(peer["grants"].get(model.name, 0))
         if drained or (jobs > 0 and there_s < BETTER_SHARE * wait_s):

@@ -130,7 +130,9 @@ class Beat:
                     continue
                 found = self._look_at(model, seen.tenants, now_ms, until_ms)
                 spilled = (last or {}).get("spilling", ())
-                found["spilling"] = spill.spilling(model, self.policy.tiers, _load(found), spilled)
+                found["spilling"] = spill.spilling(
+                    model, self.policy.tiers, Load.read(found), spilled
+                )
                 seen.models[model.name] = found
                 if found["known"]:
                     seconds = (now_ms - before.get("at_ms", now_ms)) / 1000
@@ -152,7 +154,9 @@ class Beat:
         """What the peers may send here until the next beat; nothing while something is wrong."""
         peers = len(self.policy.regions) - 1
         return {
-            name: spill.grant(self.policy.models[name], _load(seen), peers=peers, seconds=BEAT_S)
+            name: spill.grant(
+                self.policy.models[name], Load.read(seen), peers=peers, seconds=BEAT_S
+            )
             for name, seen in models.items()
             if seen["known"] and not verdict
         }
@@ -231,10 +235,6 @@ class Beat:
 def _unseen(model: Model, last: dict[str, Any] | None) -> dict[str, Any]:
     """What the last beat saw of a model, if there was one, known for old."""
     return {} if last is None else {model.name: last | {"known": False}}
-
-
-def _load(seen: dict[str, Any]) -> Load:
-    return Load(instances=seen["instances"], in_use=seen["in_use"], waiting=seen["waiting"])
 
 
 def create(execution: Execution) -> Handler:

@@ -22,6 +22,7 @@ from lambdas.handlers.endings import (
     result_keys,
     stored_answer,
 )
+from lambdas.handlers.outcomes import INVALID_OUTPUT
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.wiring import Execution, Function, Handler
 
@@ -136,7 +137,7 @@ class Completer:
             answer = stored_answer(self.payloads.result(key, bytes_max=RESULT_BYTES_MAX), key)
         if answer is None:
             self._failed(
-                notification, code="invalid_output", message="The model's answer is not JSON."
+                notification, code=INVALID_OUTPUT, message="The model's answer is not JSON."
             )
             return
         claim = Attempt(notification.job, self.region, notification.attempt)

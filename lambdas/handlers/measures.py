@@ -1,7 +1,7 @@
 """What beat tells CloudWatch of a model: the numbers that alarms and graphs read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lambdas.adapters.metrics import Metrics
@@ -42,7 +42,7 @@ class Measures:
         """
         last = last or {}
         backlog = capacity.backlog(seen["waiting"], seen["unfinished"])
-        load = Load(instances=seen["instances"], in_use=seen["in_use"], waiting=backlog)
+        load = replace(Load.read(seen), waiting=backlog)
         values: list[tuple[Metric, float]] = [
             (metrics.PRESSURE, capacity.pressure(model, self.policy.tiers, load)),
             (metrics.INSTANCES, load.instances),
@@ -72,11 +72,7 @@ class Measures:
 
 
 def _arrived(seen: Mapping[str, Any], last: Mapping[str, Any]) -> int:
-    now, before = (
-        Load(instances=each["instances"], in_use=each["in_use"], waiting=each["waiting"])
-        for each in (seen, last)
-    )
-    return bursts.arrived(now, seen["ended"], before, last["ended"])
+    return bursts.arrived(Load.read(seen), seen["ended"], Load.read(last), last["ended"])
 
 
 def _starts(seen: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, float]:
