@@ -2,16 +2,26 @@
 
 import json
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
+from config.fields import (
+    WORDS,
+    EnvironmentName,
+    Region,
+    SecretArn,
+    Slug,
+    Strict,
+    listed,
+    problem,
+    text,
+)
 from lambdas.domain import policy as policies
 from lambdas.domain.names import Names
 
@@ -31,65 +41,13 @@ LOCAL_STORAGE = frozenset(
 """Instance families with disks of their own, to which SageMaker attaches no volume."""
 
 TENANT_RATE_PER_S_MIN = 0.1
+"""Submissions are counted in windows of 10 s, and no window can let less than one through."""
 SLOTS_MAX = 8_000
 """The gate is one item of at most 400 KB (DynamoDB quotas), in which a slot takes some 30 bytes."""
-"""Submissions are counted in windows of 10 s, and no window can let less than one through."""
-
-_WORDS: dict[str, str] = {}
-
-
-def _text(pattern: str, allowed: str, length_max: int = 2048) -> Any:
-    """A pattern, and what an error message says instead of it."""
-    _WORDS[pattern] = allowed
-    return Field(pattern=pattern, max_length=length_max, description=allowed)
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))
-
-
-Slug = Annotated[
-    str,
-    _text(
-        r"^[a-z](-?[a-z0-9])*$",
-        "lower-case letters, digits and single hyphens, beginning with a letter, like embedder",
-        20,
-    ),
-]
-Region = Annotated[
-    str,
-    _text(
-        r"^(af|ap|ca|eu|il|me|mx|sa|us)-[a-z]+-\d$",
-        "a region of the aws partition, like us-east-1",
-    ),
-]
-EnvironmentName = Annotated[
-    str, _text(r"^[A-Z_][A-Z0-9_]*$", "upper-case letters, digits and underscores", 1024)
-]
-SecretArn = Annotated[
-    str,
-    _text(
-        r"^arn:aws:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+$",
-        "the ARN of a secret, arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME",
-    ),
-]
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be deployed, with file, field, value and what is allowed."""
-
-
-class Strict(BaseModel):
-    """Frozen and closed: a typing error in a field name is an error, not a default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def problem(field: str, allowed: str, given: object = None) -> PydanticCustomError:
-    """An error in one field that only shows beside others."""
-    return PydanticCustomError(
-        "problem", "{allowed}", {"field": field, "allowed": allowed, "given": given}
-    )
 
 
 class Tier(Strict):
@@ -130,12 +88,12 @@ class Artifact(Strict):
 
     s3: Annotated[
         str | None,
-        _text(r"^s3://[a-z0-9.{}-]+/.+\.tar\.gz$", "s3://BUCKET-WITH-{region}/.../NAME.tar.gz"),
+        text(r"^s3://[a-z0-9.{}-]+/.+\.tar\.gz$", "s3://BUCKET-WITH-{region}/.../NAME.tar.gz"),
     ] = None
     directory: Annotated[str | None, Field(description="Packed and uploaded to `s3`.")] = None
-    hub: Annotated[str | None, _text(r"^[\w.-]+/[\w.-]+$", "OWNER/MODEL")] = None
+    hub: Annotated[str | None, text(r"^[\w.-]+/[\w.-]+$", "OWNER/MODEL")] = None
     revision: Annotated[
-        str | None, _text(r"^[0-9a-f]{7,40}$", "the hash of a commit, which never moves")
+        str | None, text(r"^[0-9a-f]{7,40}$", "the hash of a commit, which never moves")
     ] = None
 
     @model_validator(mode="after")
@@ -164,7 +122,7 @@ class Version(Strict):
 
     image: Annotated[
         str,
-        _text(
+        text(
             r"^\d{12}\.dkr\.ecr\.\{region\}\.amazonaws\.com/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})$",
             "ACCOUNT.dkr.ecr.{region}.amazonaws.com/REPOSITORY:TAG (or @sha256:DIGEST)",
         ),
@@ -180,7 +138,7 @@ class Version(Strict):
         ),
     ] = {}
     instance_type: Annotated[
-        str, _text(r"^ml\.[a-z0-9]+\.[a-z0-9]+$", "a SageMaker instance type, like ml.g5.xlarge")
+        str, text(r"^ml\.[a-z0-9]+\.[a-z0-9]+$", "a SageMaker instance type, like ml.g5.xlarge")
     ]
     volume_gb: Annotated[int | None, Field(ge=1, le=512)] = None
     startup_timeout_s: Annotated[int, Field(ge=60, le=3600)] = 600
@@ -234,7 +192,7 @@ class Model(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.wanted not in self.versions:
-            raise problem("wanted", f"must be one of {_listed(self.versions)}", self.wanted)
+            raise problem("wanted", f"must be one of {listed(self.versions)}", self.wanted)
         if self.instances_min > self.instances_max:
             raise problem(
                 "instances_min",
@@ -256,7 +214,7 @@ class Domain(Strict):
 
     name: Annotated[
         str,
-        _text(
+        text(
             r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$",
             "a domain name in lower case, like api.example.com",
             # The first name of a certificate (ACM user guide, "Quotas").
@@ -264,11 +222,11 @@ class Domain(Strict):
         ),
     ]
     zone_id: Annotated[
-        str, _text(r"^Z[A-Z0-9]{1,31}$", "the id of a Route 53 hosted zone, like Z0123456789ABC")
+        str, text(r"^Z[A-Z0-9]{1,31}$", "the id of a Route 53 hosted zone, like Z0123456789ABC")
     ]
     zone_name: Annotated[
         str,
-        _text(
+        text(
             r"^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z]{2,63}$",
             "the name of that zone in lower case, like example.com",
             253,
@@ -330,7 +288,7 @@ class Deployment(Strict):
 
     name: Annotated[
         str,
-        _text(
+        text(
             r"^[a-z][a-z0-9]*-[a-z0-9]+$",
             # With exactly one hyphen no deployment's name begins another's, and a permission on
             # `spillway-dev-*` can never cover a neighbour in the same account.
@@ -339,7 +297,7 @@ class Deployment(Strict):
             20,
         ),
     ]
-    account: Annotated[str, _text(r"^\d{12}$", "twelve digits in quotes")]
+    account: Annotated[str, text(r"^\d{12}$", "twelve digits in quotes")]
     retain: Annotated[bool, Field(description="Keep tables and payloads when stacks go.")]
     regions: Annotated[
         tuple[Region, ...],
@@ -378,7 +336,7 @@ class Deployment(Strict):
                 members,
             )
         if len(members) > 1 and not any(set(members) <= zone for zone in STRONG_SETS):
-            sets = "; ".join(_listed(zone) for zone in STRONG_SETS)
+            sets = "; ".join(listed(zone) for zone in STRONG_SETS)
             raise problem("regions", f"must all be in one strong set: {sets}", members)
         return self
 
@@ -408,7 +366,7 @@ class Deployment(Strict):
             if model.network and set(model.network) != set(self.regions):
                 raise problem(
                     f"models.{name}.network",
-                    f"must name every region or none: {_listed(self.regions)}",
+                    f"must name every region or none: {listed(self.regions)}",
                     sorted(model.network),
                 )
         return self
@@ -586,12 +544,12 @@ def _explain(path: Path, found: ErrorDetails) -> str:
             given = context["given"]
         case "extra_forbidden":
             given = None
-            allowed = f"there is no such field; there are {_listed(_fields(found['loc'][:-1]))}"
+            allowed = f"there is no such field; there are {listed(_fields(found['loc'][:-1]))}"
         case "missing":
             given = None
             allowed = "this field is required"
         case "string_pattern_mismatch":
-            allowed = f"must be {_WORDS[context['pattern']]}"
+            allowed = f"must be {WORDS[context['pattern']]}"
         case kind if kind in _KINDS:
             allowed = _KINDS[kind]
             if info := _fields(found["loc"][:-1]).get(str(found["loc"][-1])):
