@@ -22,6 +22,7 @@ from config.fields import (
     problem,
     text,
 )
+from config.output import Output
 from lambdas.domain import policy as policies
 from lambdas.domain.names import Names
 
@@ -188,6 +189,7 @@ class Model(Strict):
     attempts_max: Annotated[int, Field(ge=1, le=10)] = 3
     retry_delay_s: Annotated[float, Field(ge=0, le=300)] = 5
     input_bytes_max: Annotated[int, Field(ge=1, le=4_000_000)] = 1_000_000
+    output: Output | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -434,6 +436,7 @@ def _domain_model(name: str, model: Model) -> policies.Model:
         state=model.state,
         versions={version: float(version == model.wanted) for version in model.versions},
         service_s=model.versions[model.wanted].service.typical_s,
+        output=model.output.domain() if model.output else None,
         **model.model_dump(
             include={
                 "concurrency",

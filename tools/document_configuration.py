@@ -113,6 +113,21 @@ MEANINGS = {
     "models.{name}.attempts_max": "Attempts before a job fails.",
     "models.{name}.retry_delay_s": "Before the second attempt; doubles with every further one.",
     "models.{name}.input_bytes_max": "Largest input, as compact JSON.",
+    "models.{name}.output": "What the model promises of its answers, if more than JSON. Answers of "
+    "more than 256 KiB are not judged. Judging takes complete 1,024 MB of memory.",
+    "models.{name}.output.schema": "JSON Schema (2020-12) of an answer, at most 16,384 bytes of "
+    "JSON; `$ref` leads to places within it only. Texts and lists of more than 1,000 characters "
+    "or items are not held against `pattern` and `uniqueItems`; `format` is not asserted.",
+    "models.{name}.output.refusal": "How to tell that the model refused to answer: by exactly one "
+    "of `equals` and `pattern`.",
+    "models.{name}.output.refusal.pointer": "JSON pointer to the value that tells it.",
+    "models.{name}.output.refusal.equals": "The value that means a refusal.",
+    "models.{name}.output.refusal.pattern": "A regular expression, searched in the text's first "
+    "1,000 characters.",
+    "models.{name}.output.on_invalid": "`fail`: the attempt fails with `invalid_output` and is "
+    "tried again like any other. `count`: the answer is committed, and only the guard sees it.",
+    "models.{name}.output.on_refused": "`refuse`: the job ends as `refused`. `count`: the answer "
+    "is committed, and only the guard sees it.",
 }
 
 TAIL = f"""
@@ -210,7 +225,9 @@ def _default(value: object) -> str:
 def _range(field: dict[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
-    kind = {"object": "mapping", "array": "list"}.get(field.get("type", ""), field.get("type", ""))
+    options = field.get("anyOf", [field])
+    kinds = [str(option.get("type", "")) for option in options if option.get("type") != "null"]
+    kind = ", ".join({"object": "mapping", "array": "list"}.get(each, each) for each in kinds)
     bounds = [
         f"{sign} {field[name]}"
         for name, sign in (

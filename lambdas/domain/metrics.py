@@ -81,12 +81,19 @@ BACKLOG: Final = _seen(
 )
 OLDEST_WAIT: Final = _seen("OldestWait", "Seconds", "Age of the oldest unfinished job", tier=True)
 
-COMPLETED: Final = _outcome("Completed", "Count", "Attempts whose answer was committed")
+COMPLETED: Final = _outcome(
+    "Completed", "Count", "Attempts whose answer was committed, or ended their job as refused"
+)
 FAILED: Final = _outcome(
     "Failed", "Count", "Attempts that failed, whether or not another one followed"
 )
 INVALID_OUTPUT: Final = _outcome(
-    "InvalidOutput", "Count", "Failed attempts whose answer was not what the model promises"
+    "InvalidOutput",
+    "Count",
+    "Answers that were not what the model promises, whether or not their attempt failed of it",
+)
+REFUSED: Final = _outcome(
+    "Refused", "Count", "Answers that were refusals, whether or not their job ended as refused"
 )
 MODEL_SECONDS: Final = _outcome(
     "ModelSeconds", "Seconds", "From the start of an attempt to its answer, hand-off included"
@@ -105,6 +112,7 @@ METRICS: Final = (
     COMPLETED,
     FAILED,
     INVALID_OUTPUT,
+    REFUSED,
     MODEL_SECONDS,
     OUTPUT_SIZE,
 )

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from lambdas.domain.names import Names
+from lambdas.domain.output import Output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Model:
         attempts_max: Attempts before a job fails.
         retry_delay_s: Wait before the second attempt; doubles with every further one.
         input_bytes_max: Largest input accepted, in bytes of JSON.
+        output: What the model promises of its answers; None for JSON, whatever it says.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Model:
     attempts_max: int
     retry_delay_s: float
     input_bytes_max: int
+    output: Output | None = None
 
     @property
     def lease_s(self) -> int:
@@ -128,10 +131,15 @@ class Policy:
         values = _known(cls, document)
         values["regions"] = tuple(values["regions"])
         values["tiers"] = tuple(Tier(**_known(Tier, tier)) for tier in values["tiers"])
-        values["models"] = {
-            name: Model(**_known(Model, model)) for name, model in values["models"].items()
-        }
+        values["models"] = {name: _read_model(model) for name, model in values["models"].items()}
         return cls(**values)
+
+
+def _read_model(document: dict[str, Any]) -> Model:
+    values = _known(Model, document)
+    if (output := values.get("output")) is not None:
+        values["output"] = Output.read(output)
+    return Model(**values)
 
 
 def _known(kind: type, document: dict[str, Any]) -> dict[str, Any]:

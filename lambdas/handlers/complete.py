@@ -20,7 +20,6 @@ from lambdas.handlers.endings import (
     Answer,
     Endings,
     result_keys,
-    stored_answer,
 )
 from lambdas.handlers.outcomes import INVALID_OUTPUT
 from lambdas.handlers.ports import endings, payload_store
@@ -41,6 +40,7 @@ class Notification:
         body: The container's answer, when the notification carries it.
         reason: Why it failed; empty otherwise.
         failure_location: `s3://` address of the container's error, when the notification names one.
+        endpoint: Which endpoint answered, when the notification says so.
     """
 
     job: str
@@ -49,6 +49,7 @@ class Notification:
     body: bytes | None
     reason: str
     failure_location: str | None = None
+    endpoint: str | None = None
 
 
 def read_notification(text: str) -> Notification | None:
@@ -75,6 +76,7 @@ def read_notification(text: str) -> Notification | None:
         body=_included(document),
         reason="" if succeeded else str(document.get("failureReason") or "no reason given"),
         failure_location=None if succeeded else _failure_location(document),
+        endpoint=_endpoint(document),
     )
 
 
@@ -88,6 +90,12 @@ def _told(document: dict[str, Any], name: str) -> Any:
 def _failure_location(document: dict[str, Any]) -> str | None:
     location = _told(document, "failureLocation")
     return location if isinstance(location, str) else None
+
+
+def _endpoint(document: dict[str, Any]) -> str | None:
+    asked = document.get("requestParameters")
+    endpoint = asked.get("endpointName") if isinstance(asked, dict) else None
+    return endpoint if isinstance(endpoint, str) else None
 
 
 def _included(document: dict[str, Any]) -> bytes | None:
@@ -134,11 +142,10 @@ class Completer:
                 logger.info("late result dropped", job_id=notification.job)
                 return
             key = output_key(job.model, job.version, job.id, notification.attempt)
-            answer = stored_answer(self.payloads.result(key, bytes_max=RESULT_BYTES_MAX), key)
-        if answer is None:
-            self._failed(
-                notification, code=INVALID_OUTPUT, message="The model's answer is not JSON."
-            )
+            result = self.payloads.result(key, bytes_max=RESULT_BYTES_MAX)
+            answer = self.endings.stored_answer(job.model, result, key)
+        if answer.judgement.end == "fail":
+            self._failed(notification, code=INVALID_OUTPUT, message=answer.judgement.message)
             return
         claim = Attempt(notification.job, self.region, notification.attempt)
         outcome = self.endings.completed(claim, answer, now_ms=now_ms())
@@ -163,18 +170,28 @@ class Completer:
         keys = result_keys(job, self.endings.policy, (attempt,))
         self.payloads.erase_results(keys, region=self.region)
 
-    def _answer(self, notification: Notification, body: bytes) -> Answer | None:
-        """What to commit of an answer that came with its notification; None if it is no JSON."""
-        if not payloads.is_json(body):
-            return None
+    def _answer(self, notification: Notification, body: bytes) -> Answer:
+        """What to commit of an answer that came with its notification."""
+        judgement = self.endings.judge(self._model(notification), body)
         packed = payloads.pack(body)
-        if packed is not None:
-            return Answer(packed=packed, size=len(body))
+        if packed is not None or judgement.end == "fail":
+            return Answer(packed=packed, size=len(body), judgement=judgement)
         job = self.endings.ledger.get(notification.job)
         if job is None or job.version is None:
             return Answer()  # nobody's: the ledger refuses it
         key = output_key(job.model, job.version, job.id, notification.attempt)
-        return Answer(key=key, size=len(body))
+        return Answer(key=key, size=len(body), judgement=judgement)
+
+    def _model(self, notification: Notification) -> str | None:
+        """Which model answered: by its endpoint, which costs no read."""
+        names, models = self.endings.policy.names, self.endings.policy.models
+        for model in models.values():
+            if any(notification.endpoint == names.endpoint(model.name, v) for v in model.versions):
+                return model.name
+        if all(model.output is None for model in models.values()):
+            return None  # it would make no difference
+        job = self.endings.ledger.get(notification.job)
+        return job.model if job else None
 
     def _failed(self, notification: Notification, *, code: str, message: str | None = None) -> None:
         """End the attempt; without a message, with the model's own."""

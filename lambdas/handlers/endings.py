@@ -19,6 +19,7 @@ from lambdas.adapters.queues import Queues
 from lambdas.domain import payloads
 from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX, late_message
 from lambdas.domain.job import Job, Status
+from lambdas.domain.output import SOUND, Judge, Judgement
 from lambdas.domain.policy import Policy
 from lambdas.domain.retries import retry_delay_s
 from lambdas.handlers.outcomes import Outcomes
@@ -44,24 +45,13 @@ class Answer:
         packed: Compressed JSON, or None.
         key: The object's key in this region's bucket, or None.
         size: Bytes, as the model wrote them; None if nobody looked.
+        judgement: Whether it is what the model promises, and what becomes of the attempt.
     """
 
     packed: bytes | None = None
     key: str | None = None
     size: int | None = None
-
-
-def stored_answer(result: Result, key: str) -> Answer | None:
-    """What to commit of a result that is in the bucket; None if it is no JSON.
-
-    One of more than `RESULT_BYTES_MAX` is the client's to parse: it gets the model's own bytes.
-    """
-    if result.body is None:
-        return Answer(key=key, size=result.size)
-    if not payloads.is_json(result.body):
-        return None
-    packed = payloads.pack(result.body)
-    return Answer(packed=packed, key=None if packed else key, size=result.size)
+    judgement: Judgement = SOUND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,20 +66,54 @@ class Endings:
     functions: Functions
     outcomes: Outcomes
     freed: dict[str, _Freed] = field(default_factory=lambda: defaultdict(_Freed))
+    judges: dict[str, Judge] = field(default_factory=dict)
+
+    def judge(self, model: str | None, body: bytes) -> Judgement:
+        """Judge an answer by what its model promises; without a model, only whether it is JSON."""
+        name = model or ""
+        if name not in self.judges:
+            known = self.policy.models.get(name)
+            self.judges[name] = Judge(known.output if known else None)
+        return self.judges[name].judge(body)
+
+    def stored_answer(self, model: str, result: Result, key: str) -> Answer:
+        """What to commit of a result that is in the bucket.
+
+        One of more than `RESULT_BYTES_MAX` is the client's to parse: it gets the model's own bytes.
+        """
+        if result.body is None:
+            return Answer(key=key, size=result.size)
+        packed = payloads.pack(result.body)
+        return Answer(
+            packed=packed,
+            key=None if packed else key,
+            size=result.size,
+            judgement=self.judge(model, result.body),
+        )
 
     def completed(self, claim: Claim, answer: Answer, *, now_ms: int) -> Outcome:
-        """Commit an attempt's answer. One result is ever committed."""
-        outcome = self.ledger.apply(
-            claim,
-            "complete",
-            now_ms=now_ms,
-            finished_ms=now_ms,
-            output=answer.packed,
-            output_key=answer.key,
-            live=_untold(claim) if isinstance(claim, Job) else None,
-        )
+        """Commit an attempt's answer, or that it is a refusal. One result is ever committed."""
+        live = _untold(claim) if isinstance(claim, Job) else None
+        judgement = answer.judgement
+        if judgement.end == "refuse":
+            error = {"code": "refused", "message": judgement.message}
+            outcome = self.ledger.apply(
+                claim, "refuse", now_ms=now_ms, finished_ms=now_ms, error=error, live=live
+            )
+        else:
+            outcome = self.ledger.apply(
+                claim,
+                "complete",
+                now_ms=now_ms,
+                finished_ms=now_ms,
+                output=answer.packed,
+                output_key=answer.key,
+                live=live,
+            )
         if outcome.won and outcome.job is not None:
-            self.outcomes.completed(outcome.job, size=answer.size, now_ms=now_ms)
+            self.outcomes.completed(
+                outcome.job, size=answer.size, judgement=judgement, now_ms=now_ms
+            )
         self._ended(claim, outcome, now_ms=now_ms, ok=1)
         return outcome
 

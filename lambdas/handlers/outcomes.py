@@ -8,6 +8,7 @@ from lambdas.adapters.metrics import Metrics
 from lambdas.domain import metrics
 from lambdas.domain.job import Job
 from lambdas.domain.metrics import Metric
+from lambdas.domain.output import Judgement
 
 INVALID_OUTPUT = "invalid_output"
 """The error's code of an attempt whose answer was not what the model promises."""
@@ -22,13 +23,17 @@ class Outcomes:
         default_factory=lambda: defaultdict(list)
     )
 
-    def completed(self, job: Job, *, size: int | None, now_ms: int) -> None:
+    def completed(self, job: Job, *, size: int | None, judgement: Judgement, now_ms: int) -> None:
         """Note that an attempt's answer was committed; `size` is its bytes, if known."""
         values: list[tuple[Metric, float]] = [(metrics.COMPLETED, 1)]
         if job.started_ms is not None:
             values.append((metrics.MODEL_SECONDS, (now_ms - job.started_ms) / 1000))
         if size is not None:
             values.append((metrics.OUTPUT_SIZE, size))
+        if judgement.invalid:
+            values.append((metrics.INVALID_OUTPUT, 1))
+        if judgement.refused:
+            values.append((metrics.REFUSED, 1))
         self._note(job, values)
 
     def failed(self, job: Job, *, code: str) -> None:

@@ -21,8 +21,9 @@ from lambdas.adapters.payloads import Payloads
 from lambdas.domain.job import Job, Status
 from lambdas.domain.moves import Order
 from lambdas.domain.policy import Model, Policy
-from lambdas.handlers.endings import RESULT_BYTES_MAX, Endings, result_keys, stored_answer
+from lambdas.handlers.endings import RESULT_BYTES_MAX, Endings, result_keys
 from lambdas.handlers.moving import Moving
+from lambdas.handlers.outcomes import INVALID_OUTPUT
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.wiring import Execution, Function, Handler
 
@@ -146,16 +147,20 @@ class Sweep:
         """Its notification never came: take the answer if there is one, else try again."""
         key = output_key(model.name, str(job.version), job.id, job.attempt)
         result = self.payloads.find_result(key, bytes_max=RESULT_BYTES_MAX)
-        answer = None if result is None else stored_answer(result, key)
-        if answer is not None:
-            outcome = self.endings.completed(job, answer, now_ms=now_ms)
-        else:
+        answer = None if result is None else self.endings.stored_answer(model.name, result, key)
+        if answer is None:
             outcome = self.endings.failed(
                 job,
                 code="model_timeout",
                 message="The model gave no answer within its time.",
                 now_ms=now_ms,
             )
+        elif answer.judgement.end == "fail":
+            outcome = self.endings.failed(
+                job, code=INVALID_OUTPUT, message=answer.judgement.message, now_ms=now_ms
+            )
+        else:
+            outcome = self.endings.completed(job, answer, now_ms=now_ms)
         logger.warning(
             "lease ran out",
             job_id=job.id,
