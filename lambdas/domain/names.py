@@ -6,7 +6,18 @@ that are known before the other region's stack exists.
 
 from dataclasses import dataclass
 
-FUNCTIONS = ("authorize", "submit", "wait", "dispatch", "complete", "notify", "beat", "sweep")
+FUNCTIONS = (
+    "authorize",
+    "submit",
+    "wait",
+    "dispatch",
+    "complete",
+    "notify",
+    "beat",
+    "sweep",
+)
+GUARDS = ("failures", "slow", "invalid", "refused", "size")
+"""What is watched of each version, by an alarm of its own in each region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +115,10 @@ class Names:
     def endpoint(self, model: str, version: str) -> str:
         """The asynchronous endpoint that serves one immutable version."""
         return f"{self.deployment}-{model}-{version}"
+
+    def guard_alarm(self, model: str, version: str, guard: str) -> str:
+        """The alarm that takes a version back, by one of `GUARDS`."""
+        return f"{self.deployment}-guard-{model}-{version}-{guard}"
 
     @property
     def key_alias(self) -> str:

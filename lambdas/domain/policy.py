@@ -4,7 +4,7 @@ It travels as `policy.json` inside the function asset, since a function's enviro
 4 KB. `config.schema` checks the values and writes it; the functions read it once at start.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from lambdas.domain.names import Names
@@ -27,6 +27,38 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Releasing:
+    """How a new version of a model is released.
+
+    Attributes:
+        canary_share: Its part of a tier's jobs while it is on trial, 0 to 1.
+        bake_s: How long each such step is watched before the next.
+        final_bake_s: How long a region runs wholly on it before the next region begins.
+        smoke: Inputs of the jobs that it must answer before it gets any of a client's.
+    """
+
+    canary_share: float = 0.1
+    bake_s: int = 300
+    final_bake_s: int = 900
+    smoke: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """The model package that a version is; `{region}` stands for the region in all of them.
+
+    Attributes:
+        arn: The package's address in the registry.
+        image: The container image that the version runs.
+        artifact: The `s3://` address of its weights, or None if they come from a hub.
+    """
+
+    arn: str
+    image: str
+    artifact: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """One model as the functions see it.
 
@@ -46,6 +78,8 @@ class Model:
         retry_delay_s: Wait before the second attempt; doubles with every further one.
         input_bytes_max: Largest input accepted, in bytes of JSON.
         output: What the model promises of its answers; None for JSON, whatever it says.
+        release: How a new version is released.
+        packages: Of the versions that must be approved in a registry before their release.
     """
 
     name: str
@@ -63,6 +97,20 @@ class Model:
     retry_delay_s: float
     input_bytes_max: int
     output: Output | None = None
+    release: Releasing = Releasing()
+    packages: dict[str, Package] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> str:
+        """The version that the configuration wants to answer everything.
+
+        Raises:
+            ValueError: None has a share; the configuration's schema lets no such thing pass.
+        """
+        for version, share in self.versions.items():
+            if share > 0:
+                return version
+        raise ValueError(f"no version of {self.name} is wanted")
 
     @property
     def lease_s(self) -> int:
@@ -139,6 +187,14 @@ def _read_model(document: dict[str, Any]) -> Model:
     values = _known(Model, document)
     if (output := values.get("output")) is not None:
         values["output"] = Output.read(output)
+    if "release" in values:
+        releasing = _known(Releasing, values["release"])
+        values["release"] = Releasing(**releasing | {"smoke": tuple(releasing.get("smoke", ()))})
+    if "packages" in values:
+        values["packages"] = {
+            version: Package(**_known(Package, package))
+            for version, package in values["packages"].items()
+        }
     return Model(**values)
 
 

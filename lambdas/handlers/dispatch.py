@@ -23,8 +23,8 @@ from lambdas.adapters.queues import RECEIVE_MAX, Queues, Ticket
 from lambdas.domain import capacity, dispatch, payloads
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Model, Policy
-from lambdas.domain.release import choose_version, shares_in_service
 from lambdas.domain.retries import again_s
+from lambdas.domain.shares import choose_version, shares_of_attempt
 from lambdas.handlers.endings import Endings
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.wiring import SEND_ONCE, Execution, Function, Handler
@@ -164,7 +164,8 @@ class Dispatcher:
     def _shares(self, model: Model, state: GateState, now_ms: int) -> Mapping[str, float]:
         """What each version gets of the jobs; what beat saw too long ago is not believed."""
         fresh = now_ms - state.capacity_ms <= 1000 * capacity.CAPACITY_FRESH_S
-        return shares_in_service(model.versions, state.serving if fresh else {})
+        known = state.serving if fresh and state.serving else None
+        return shares_of_attempt(model.versions, known, 1)
 
     def _may_start(self, state: GateState, now_ms: int) -> bool:
         """Whether the region holds its lease; one that has no peers needs none."""
