@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from config.alarms import Alarms
 from config.fields import (
     WORDS,
     EnvironmentName,
@@ -322,6 +323,7 @@ class Deployment(Strict):
     limits: Limits = Limits()
     concurrency: Concurrency = Concurrency()
     domain: Domain | None = None
+    alarms: Alarms = Alarms()
     tiers: dict[TierName, Tier]
     models: Annotated[dict[Slug, Model], Field(min_length=1, max_length=50)]
 

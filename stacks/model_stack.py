@@ -1,4 +1,4 @@
-"""One model in one region: its queues, and an endpoint for each of its versions."""
+"""One model in one region: its queues and alarms, and an endpoint for each of its versions."""
 
 from aws_cdk import Environment, Stack
 from aws_cdk import aws_applicationautoscaling as autoscaling
@@ -7,7 +7,9 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from config.operator_alarms import of_model
 from config.schema import TIERS, Deployment, Version
+from stacks.alarms_construct import Alarms
 from stacks.encryption import alias_arn
 from stacks.model_permissions import model_grants
 from stacks.queues import queue_with_dead_letters
@@ -39,6 +41,7 @@ class ModelStack(Stack):
         self._queues()
         if self._model.state == "off":
             return
+        Alarms(self, "Alarms", deployment=deployment, region=region, of=of_model(deployment, model))
         role = role_of(
             self,
             "Role",

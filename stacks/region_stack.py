@@ -13,8 +13,10 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from config.operator_alarms import of_region
 from config.schema import Deployment
 from stacks.acknowledgement import acknowledge
+from stacks.alarms_construct import Alarms, AlarmsTopic
 from stacks.api_construct import Api
 from stacks.buckets import private_bucket, replicate
 from stacks.encryption import let_services_use, own_key
@@ -26,7 +28,7 @@ from stacks.routing_stack import api_parameter
 
 
 class RegionStack(Stack):
-    """The gate, payloads, messages, functions and API of a region.
+    """The gate, payloads, messages, functions, alarms and API of a region.
 
     Models are found by their names, never by reference, so that no change here reaches them.
     """
@@ -67,6 +69,8 @@ class RegionStack(Stack):
             key=key,
             timeouts_s={name: setting.timeout_s for name, setting in settings(deployment).items()},
         )
+        AlarmsTopic(self, "AlarmsTopic", deployment=deployment, region=region, key=key)
+        Alarms(self, "Alarms", deployment=deployment, region=region, of=of_region(deployment))
         functions = Functions(
             self,
             "Functions",

@@ -60,6 +60,17 @@ MEANINGS = {
     "domain.zone_name": "That zone's own name: all of `domain.name`, or its end.",
     "domain.policy": "`latency`: every client gets the nearest healthy region. `failover`: the "
     "first healthy one in the order of `regions`.",
+    "alarms.emails": "Who gets the alarms of every region; each address confirms once for each.",
+    "alarms.runbook": "Where people read docs/runbook.md; descriptions of alarms link to its "
+    "sections.",
+    "alarms.wait_multiples.interactive": "Times the tier's target that its oldest job may wait, "
+    "for longer than instances take to come.",
+    "alarms.wait_multiples.standard": "The same.",
+    "alarms.wait_multiples.batch": "The same.",
+    "alarms.starved_below": "Part of its guaranteed share below which a tier starves.",
+    "alarms.refused_keys_per_minute": "Requests with keys that are unknown or revoked, for five "
+    "minutes.",
+    "alarms.failed_webhooks_share": "Part of the tries to deliver webhooks.",
     "tiers": f"Exactly {', '.join(TIERS)}.",
     "tiers.{name}.target_wait_s": "The wait that the tier aims at; `GET /v1/capacity` shows it "
     "beside the prediction.",

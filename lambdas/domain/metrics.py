@@ -79,7 +79,12 @@ BACKLOG: Final = _seen(
     "Jobs that wait; messages of jobs that have ended are not among them",
     tier=True,
 )
-OLDEST_WAIT: Final = _seen("OldestWait", "Seconds", "Age of the oldest unfinished job", tier=True)
+OLDEST_WAIT: Final = _seen(
+    "OldestWait",
+    "Seconds",
+    "Age of the oldest unfinished job; 0 while none waits, unless it is too old to be at work",
+    tier=True,
+)
 
 COMPLETED: Final = _outcome(
     "Completed", "Count", "Attempts whose answer was committed, or ended their job as refused"

@@ -112,6 +112,15 @@ class Names:
         """Where SageMaker announces failures."""
         return f"{self.deployment}-failed"
 
+    @property
+    def alarms_topic(self) -> str:
+        """Where a region's alarms tell people."""
+        return f"{self.deployment}-alarms"
+
+    def alarm(self, what: str) -> str:
+        """An alarm that a person reads, by what it tells of."""
+        return f"{self.deployment}-alarm-{what}"
+
     def endpoint(self, model: str, version: str) -> str:
         """The asynchronous endpoint that serves one immutable version."""
         return f"{self.deployment}-{model}-{version}"

@@ -61,12 +61,13 @@ class Measures:
         seen |= {"arrivals": arrivals.document(), "starts": starts}
         self.metrics.publish({"Model": model.name}, values, at_ms=now_ms)
         for tier in self.policy.tiers:
+            waiting = backlog.get(tier.name, 0)
+            oldest_s = seen["oldest_s"].get(tier.name, 0.0)
+            if not waiting and oldest_s < model.lease_s:
+                oldest_s = 0.0  # It is at work.
             self.metrics.publish(
                 {"Model": model.name, "Tier": tier.name},
-                [
-                    (metrics.BACKLOG, backlog.get(tier.name, 0)),
-                    (metrics.OLDEST_WAIT, seen["oldest_s"].get(tier.name, 0.0)),
-                ],
+                [(metrics.BACKLOG, waiting), (metrics.OLDEST_WAIT, oldest_s)],
                 at_ms=now_ms,
             )
 

@@ -73,7 +73,7 @@ REFUSED = [
     ("log_retention_days", 8, "log_retention_days", "1, 3, 5, 7, 14, 30, 60, 90, 180 or 365"),
     ("requests_per_5_min_per_address", 50, "requests_per_5_min_per_address", "100"),
     ("requests_per_5_min_per_address", 14999, "requests_per_5_min_per_address", "15000"),
-    ("colour", "red", "colour", "account, concurrency, domain, encryption"),
+    ("colour", "red", "colour", "account, alarms, concurrency, domain, encryption"),
     ("limits", {"wait_s_max": 26}, "limits.wait_s_max", "25"),
     ("limits", {"deadline_s_max": 100}, "limits.deadline_s_default", "at most deadline_s_max, 100"),
     ("limits", {"wait": 1}, "limits.wait", "deadline_s_default, deadline_s_max, retention_s"),

@@ -267,14 +267,18 @@ def test_buckets_are_private(prod: Assembly) -> None:
 
 
 def test_everything_is_encrypted_with_aws_owned_keys_by_default(dev: Assembly) -> None:
-    """Nothing lies in the clear, and a trial pays for no keys."""
-    assert not dev.resources("AWS::KMS::Key")
+    """Nothing lies in the clear, and a trial pays for no keys but those of its alarms."""
+    alarms = dev.one("AWS::SNS::Topic", stack=HERE, TopicName="spillway-dev-alarms").properties
+    (key,) = dev.resources("AWS::KMS::Key", stack=HERE)
+    assert alarms["KmsMasterKeyId"] == {"Fn::GetAtt": [key.logical_id, "Arn"]}
+    assert len(dev.resources("AWS::KMS::Key")) == len(dev.deployment.regions)
     for bucket in dev.resources("AWS::S3::Bucket"):
         assert "AES256" in json.dumps(bucket.properties["BucketEncryption"])
     for resource in dev.resources("AWS::SQS::Queue"):
         assert resource.properties["SqsManagedSseEnabled"] is True
     for topic in dev.resources("AWS::SNS::Topic"):
-        assert str(topic.properties["KmsMasterKeyId"]).endswith("alias/aws/sns")
+        if not topic.properties["TopicName"].endswith("-alarms"):
+            assert str(topic.properties["KmsMasterKeyId"]).endswith("alias/aws/sns")
 
 
 def test_prod_encrypts_with_keys_of_its_own(prod: Assembly) -> None:
@@ -323,7 +327,12 @@ def test_services_may_use_the_key_for_our_resources_only(prod: Assembly) -> None
         if "Service" in statement["Principal"]
     }
 
-    assert set(services) == {"logs.us-east-1.amazonaws.com", "sns.amazonaws.com"}
+    assert set(services) == {
+        "cloudwatch.amazonaws.com",
+        "logs.us-east-1.amazonaws.com",
+        "sns.amazonaws.com",
+    }
+    assert "alarm:spillway-prod-*" in services["cloudwatch.amazonaws.com"]
     for group in prod.resources("AWS::Logs::LogGroup", stack=HERE):
         name = group.properties["LogGroupName"]
         assert name[: name.index("spillway-prod-")] in services["logs.us-east-1.amazonaws.com"]
