@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lambdas.domain.breaker import Breaker
+
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
@@ -31,8 +33,7 @@ class GateState:
         serving: Instances in service by version, as beat last saw them.
         may_start_ms: Until when jobs may be started, by the region's lease; None without one.
         credits: By tier, starts that the tier is owed.
-        ok: Recent attempts that succeeded, decaying.
-        bad: Recent attempts that failed, decaying.
+        breaker: The model's breaker, and the outcomes that it counts.
         ended: Attempts that ended, since counting began.
         started: Starts by tier since counting began, while several tiers had work.
     """
@@ -44,8 +45,7 @@ class GateState:
     serving: Mapping[str, int] = field(default_factory=dict)
     may_start_ms: int | None = None
     credits: Mapping[str, float] = field(default_factory=dict)
-    ok: float = 0
-    bad: float = 0
+    breaker: Breaker = field(default_factory=Breaker)
     ended: int = 0
     started: Mapping[str, int] = field(default_factory=dict)
 
@@ -180,28 +180,30 @@ class Gate:
         capacity: int,
         serving: Mapping[str, int],
         now_ms: int,
-        ok: float,
-        bad: float,
+        breaker: Breaker,
         may_start_ms: int | None,
     ) -> None:
-        """Write what beat saw: capacity and where it is, decayed outcomes, and the lease's end."""
+        """Write what beat saw: capacity and where it is, the breaker, and the lease's end."""
         values: dict[str, Any] = {
             ":capacity": {"N": str(capacity)},
             ":serving": {"M": {name: {"N": str(number)} for name, number in serving.items()}},
             ":now": {"N": str(now_ms)},
-            ":ok": {"N": f"{ok:.3f}"},
-            ":bad": {"N": f"{bad:.3f}"},
+            ":ok": {"N": f"{breaker.ok:.3f}"},
+            ":bad": {"N": f"{breaker.bad:.3f}"},
         }
-        leased = " REMOVE may_start_ms"
-        if may_start_ms is not None:
-            leased = ", may_start_ms = :until"
-            values[":until"] = {"N": str(may_start_ms)}
+        kept, gone = "", []
+        for name, moment_ms in (("may_start_ms", may_start_ms), ("open_ms", breaker.open_ms)):
+            if moment_ms is None:
+                gone.append(name)
+            else:
+                kept += f", {name} = :{name}"
+                values[f":{name}"] = {"N": str(moment_ms)}
         self.client.update_item(
             TableName=self.table,
             Key=_model(model),
             UpdateExpression=(
                 "SET #capacity = :capacity, serving = :serving, capacity_ms = :now, "
-                f"ok = :ok, bad = :bad{leased}"
+                f"ok = :ok, bad = :bad{kept}" + (f" REMOVE {', '.join(gone)}" if gone else "")
             ),
             ExpressionAttributeNames={"#capacity": "capacity"},
             ExpressionAttributeValues=values,
@@ -308,8 +310,11 @@ def _state(item: Mapping[str, Any]) -> GateState:
             for name in item
             if name.startswith("credit_")
         },
-        ok=number("ok"),
-        bad=number("bad"),
+        breaker=Breaker(
+            ok=number("ok"),
+            bad=number("bad"),
+            open_ms=int(number("open_ms")) if "open_ms" in item else None,
+        ),
         ended=int(number("ended")),
         started={
             name.removeprefix("started_"): int(number(name))

@@ -105,6 +105,8 @@ class Job:
         copied: The region of the other copy; the same one if no other region was there to keep it.
         moves: How often the job was moved to another region: no fault of its own, so that these
             attempts are not counted.
+        spared: How many of its attempts failed of a version that was on trial or taken back, or
+            while the breaker was open: they are not counted either.
         metadata: The client's own JSON, kept as it came.
         trace_id: The trace that the request belonged to.
         webhook: Where the client wants to hear of the job's end.
@@ -140,6 +142,7 @@ class Job:
     stored: str | None = None
     copied: str | None = None
     moves: int | None = None
+    spared: int | None = None
     metadata: str | None = None
     trace_id: str | None = None
     webhook: str | None = None
@@ -193,7 +196,7 @@ TRANSITIONS: dict[str, Transition] = {
     "retry": Transition(
         sources=_RUNNING,
         target=Status.QUEUED,
-        sets=frozenset({"attempt", "error"}),
+        sets=frozenset({"attempt", "error", "spared"}),
         removes=_RUN,
     ),
     "move": Transition(

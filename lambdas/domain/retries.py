@@ -6,6 +6,9 @@ from lambdas.domain.policy import Model
 DELAY_S_MAX = 900
 """Longest delay of one message (SQS API reference)."""
 
+SPARED_MAX = 100
+"""Attempts of one job that are not counted: its own input may be what fails."""
+
 AGAIN_S_FIRST = 5
 AGAIN_S_MAX = 60
 """Fifty receipts, after which a message is a dead letter, then take most of an hour."""
@@ -23,20 +26,28 @@ def again_s(receives: int) -> int:
     return min(AGAIN_S_MAX, AGAIN_S_FIRST << min(16, max(0, receives - 1)))
 
 
-def retry_delay_s(job: Job, model: Model | None, *, now_ms: int) -> float | None:
+def may_spare(job: Job) -> bool:
+    """Whether one more attempt of a job may go uncounted."""
+    return (job.spared or 0) < SPARED_MAX
+
+
+def retry_delay_s(
+    job: Job, model: Model | None, *, now_ms: int, spared: bool = False
+) -> float | None:
     """How long the next attempt waits.
 
     Args:
         job: Whose current attempt failed.
         model: What should answer; None when it is not in the configuration any more.
         now_ms: The moment of the failure.
+        spared: Whether this attempt is not counted either.
 
     Returns:
         Seconds; None when there is no further attempt, or none that could start before the
         job's deadline: its client should read of what failed, not of a wait that is in vain.
     """
-    tries = job.attempt - (job.moves or 0)
+    tries = job.attempt - (job.moves or 0) - (job.spared or 0) - int(spared)
     if model is None or tries >= model.attempts_max:
         return None
-    delay_s = min(DELAY_S_MAX, model.retry_delay_s * 2 ** (tries - 1))
+    delay_s = min(DELAY_S_MAX, model.retry_delay_s * 2 ** max(0, tries - 1))
     return delay_s if now_ms + 1000 * delay_s < job.deadline_ms else None

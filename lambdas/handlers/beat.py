@@ -37,8 +37,6 @@ BEAT_S = 5
 TIME_LEFT_MS_MIN = 6_000
 """For one model whose services are slow, and for what is written at the end."""
 TICK_S = 60
-OUTCOME_DECAY = 0.9
-"""Kept of the outcome counts at each beat: half of them are forgotten in about 33 s."""
 SPARE_BEATS_S = (61, 76, 91, 106)
 """Of the next minute, for when its tick is lost: enough to keep the lease, and no further batch. A
 second after that tick's own, so that they see that there is nothing to do."""
@@ -176,8 +174,7 @@ class Beat:
             capacity=slots,
             serving=serving,
             now_ms=seen_ms,
-            ok=state.ok * OUTCOME_DECAY,
-            bad=state.bad * OUTCOME_DECAY,
+            breaker=state.breaker.at_beat(now_ms=now_ms),
             may_start_ms=until_ms,
         )
         waiting = {

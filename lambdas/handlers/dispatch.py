@@ -120,8 +120,7 @@ class Dispatcher:
             model,
             capacity=state.capacity,
             age_s=(at_ms - state.capacity_ms) / 1000,
-            ok=state.ok,
-            bad=state.bad,
+            breaker=state.breaker,
         )
         free = usable - len(state.used)
         nothing: Counter[str] = Counter()

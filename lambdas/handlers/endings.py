@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
 
+from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.endpoints import attempt_keys
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Attempt, Claim, Ledger, Outcome, live_key
+from lambdas.adapters.logs import logger
 from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.payloads import Result
 from lambdas.adapters.queues import Queues
@@ -21,7 +23,7 @@ from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX, late_message
 from lambdas.domain.job import Job, Status
 from lambdas.domain.output import SOUND, Judge, Judgement
 from lambdas.domain.policy import Policy
-from lambdas.domain.retries import retry_delay_s
+from lambdas.domain.retries import may_spare, retry_delay_s
 from lambdas.handlers.outcomes import Outcomes
 
 RESULT_BYTES_MAX = 4 << 20
@@ -123,7 +125,10 @@ class Endings:
         The message of the next attempt is sent before the ledger knows of it, so that a queued
         job always has a message; one that is early waits until the ledger has caught up.
         """
-        delay_s = retry_delay_s(job, self.policy.models.get(job.model), now_ms=now_ms)
+        spared = job.status is Status.IN_PROGRESS and may_spare(job) and self._spares(job)
+        delay_s = retry_delay_s(
+            job, self.policy.models.get(job.model), now_ms=now_ms, spared=spared
+        )
         error = {"code": code, "message": message[:MESSAGE_CHARACTERS_MAX]}
         if job.status is not Status.IN_PROGRESS:
             outcome = Outcome(won=False, job=job)
@@ -141,7 +146,12 @@ class Endings:
                 delay_s=delay_s,
             )
             outcome = self.ledger.apply(
-                job, "retry", now_ms=now_ms, attempt=job.attempt + 1, error=error
+                job,
+                "retry",
+                now_ms=now_ms,
+                attempt=job.attempt + 1,
+                error=error,
+                spared=(job.spared or 0) + 1 if spared else job.spared,
             )
             if outcome.won and job.slot:
                 self.outcomes.failed(job, code=code)
@@ -151,6 +161,17 @@ class Endings:
             self.outcomes.failed(job, code=code)
         self._ended(job, outcome, now_ms=now_ms, bad=1)
         return outcome
+
+    def _spares(self, job: Job) -> bool:
+        """Whether a failure says more of the model than of the job, and costs it no attempt.
+
+        If that cannot be read, it counts: a job must end all the same.
+        """
+        try:
+            return self.gate.state(job.model).breaker.open
+        except AWS_ERRORS as error:
+            logger.info("failure counted", job_id=job.id, reason=reason(error))
+            return False
 
     def expired(self, job: Job, *, now_ms: int) -> Outcome:
         """End a job that did not start in time."""

@@ -6,7 +6,7 @@ import pytest
 
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Model
-from lambdas.domain.retries import DELAY_S_MAX, retry_delay_s
+from lambdas.domain.retries import DELAY_S_MAX, SPARED_MAX, may_spare, retry_delay_s
 from tests.domain.api_policy import model
 
 NOW_MS = 1_000_000
@@ -59,3 +59,15 @@ def test_moves_cost_no_attempts() -> None:
     moved = job(attempt=5, moves=4)
 
     assert retry_delay_s(moved, model(), now_ms=NOW_MS) == 5
+
+
+def test_spared_attempts_cost_none_and_are_bounded() -> None:
+    """It is not a job's fault that a version is bad; but one may be what every version fails of."""
+    patient = model(attempts_max=1)
+
+    assert retry_delay_s(job(), patient, now_ms=NOW_MS) is None
+    assert retry_delay_s(job(), patient, now_ms=NOW_MS, spared=True) == 5
+    assert retry_delay_s(job(attempt=4, spared=3), patient, now_ms=NOW_MS) is None
+    assert retry_delay_s(job(attempt=4, spared=3), model(), now_ms=NOW_MS) == 5
+    assert may_spare(job(spared=SPARED_MAX - 1))
+    assert not may_spare(job(spared=SPARED_MAX))

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from lambdas.adapters.endpoints import failure_key
+from lambdas.adapters.gate import Gate
+from lambdas.domain.breaker import Breaker
 from lambdas.domain.job import inference_id
 from lambdas.handlers import complete
 from tests.handlers.region import HERE, MODEL, NEXT, Region, aws, error
@@ -186,3 +188,48 @@ def test_an_erased_job_leaves_no_error_of_its_model(region: Region, late: bool) 
         fail(region, job)
 
     assert not region.objects()
+
+
+# ---- while the breaker is open
+
+
+def observe(region: Region, breaker: Breaker) -> None:
+    """Let the gate hold a breaker, as beat writes it."""
+    Gate(aws("dynamodb"), region.names.gate).observe(
+        MODEL, capacity=4, serving={"v1": 1}, now_ms=0, breaker=breaker, may_start_ms=None
+    )
+
+
+def test_while_the_breaker_is_open_failures_cost_no_attempt(region: Region) -> None:
+    """Nothing that waits may fail of a model that is known to be bad."""
+    region.configure(attempts_max=1)
+    job = region.submitted()
+    region.start(job)
+    observe(region, Breaker(open_ms=1))
+
+    fail(region, job)
+
+    assert (view(region, job)["status"], view(region, job)["attempt"]) == ("queued", 2)
+    assert region.job(job).spared == 1
+    observe(region, Breaker())
+    region.start(job)
+    fail(region, job, attempt=2)
+    assert view(region, job)["status"] == "failed", "what is spared is not spared for ever"
+
+
+def test_a_failure_counts_if_nobody_can_say_otherwise(region: Region) -> None:
+    """A gate that does not answer must not keep a job from its end."""
+    region.configure(attempts_max=1)
+    job = region.submitted()
+    region.start(job)
+    observe(region, Breaker(open_ms=1))
+
+    def refuse() -> None:
+        if region.calls[-1][1]["TableName"] == region.names.gate:
+            raise error("InternalServerError", "GetItem")
+
+    region.faults = {"GetItem": refuse}
+    fail(region, job)
+    region.faults = {}
+
+    assert view(region, job)["status"] == "failed"
