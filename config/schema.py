@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
@@ -191,6 +192,13 @@ class Model(Strict):
     retry_delay_s: Annotated[float, Field(ge=0, le=300)] = 5
     input_bytes_max: Annotated[int, Field(ge=1, le=4_000_000)] = 1_000_000
     output: Output | None = None
+    fallback: Annotated[
+        Slug | None,
+        Field(
+            description="Another model of the same input shape, which takes a job over once: when "
+            "this one's attempts are used up, or the job's deadline is at risk."
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -376,6 +384,28 @@ class Deployment(Strict):
         return self
 
     @model_validator(mode="after")
+    def _fallbacks_lead_somewhere(self) -> Self:
+        for name, model in self.models.items():
+            if model.fallback is None:
+                continue
+            field, other = f"models.{name}.fallback", self.models.get(model.fallback)
+            if other is None or other is model:
+                others = listed(each for each in self.models if each != name)
+                allowed = f"must be another model of this deployment: {others or 'there is none'}"
+                raise problem(field, allowed, model.fallback)
+            if other.input_bytes_max < model.input_bytes_max:
+                raise problem(
+                    field,
+                    f"must take what {name} takes: its input_bytes_max is "
+                    f"{other.input_bytes_max}, and {name}'s is {model.input_bytes_max}",
+                    model.fallback,
+                )
+            circle = _circle(name, self.models)
+            if circle:
+                raise problem(field, f"leads back: {' -> '.join(circle)}", model.fallback)
+        return self
+
+    @model_validator(mode="after")
     def _endpoints_apart(self) -> Self:
         taken: dict[str, str] = {}
         for name, model in self.models.items():
@@ -432,6 +462,19 @@ class Deployment(Strict):
         )
 
 
+def _circle(name: str, models: Mapping[str, Model]) -> list[str]:
+    """The way from a model over fallbacks back to itself; empty if there is none."""
+    way = [name]
+    for _ in models:
+        following = models[way[-1]].fallback if way[-1] in models else None
+        if following is None:
+            return []
+        way.append(following)
+        if following == name:
+            return way
+    return []
+
+
 def _domain_model(name: str, model: Model) -> policies.Model:
     return policies.Model(
         name=name,
@@ -451,6 +494,7 @@ def _domain_model(name: str, model: Model) -> policies.Model:
                 "attempts_max",
                 "retry_delay_s",
                 "input_bytes_max",
+                "fallback",
             }
         ),
     )

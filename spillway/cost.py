@@ -14,7 +14,7 @@ from typing import Any, Self
 import yaml
 
 from config.schema import Deployment, Model
-from lambdas.domain.metrics import METRICS
+from lambdas.domain.metrics import FELL_BACK, METRICS
 
 PRICES = Path(__file__).with_name("prices.yaml")
 COUNTS = Path(__file__).with_name("calls_per_job.json")
@@ -479,7 +479,8 @@ def series(deployment: Deployment, *, busy: bool) -> int:
         of = {"Model": 1, "Tier": len(deployment.tiers), "Version": len(model.versions)}
         if not busy:
             of["Version"] = 0
-        per_region += sum(of[metric.dimensions[-1]] for metric in METRICS)
+        published = [m for m in METRICS if m is not FELL_BACK or (busy and model.fallback)]
+        per_region += sum(of[metric.dimensions[-1]] for metric in published)
     return per_region * len(deployment.regions)
 
 

@@ -78,6 +78,7 @@ _RUN = frozenset({"started_ms", "lease_ms", "version", "slot", "message"})
 _END = frozenset({"live", "lease_ms", "input", "input_key"})
 _RUNNING = frozenset({Status.IN_PROGRESS})
 _MOVED = frozenset({"attempt", "owner", "live", "moves"})
+_FELL_BACK = frozenset({"attempt", "model", "live", "asked", "earlier"})
 _TOLD = frozenset({"live"})
 """Kept by the end of a job whose client wants to hear of it, until that is announced."""
 
@@ -93,7 +94,7 @@ class Job:
         owner: The region whose queue holds the job now.
         home: The region that accepted it.
         tenant: Owner of the key that submitted it.
-        model: What should answer.
+        model: What should answer: in its queue the job waits, or the fallback model that took over.
         tier: How urgent it is.
         created_ms: When it was accepted.
         deadline_ms: When it expires if it has not started.
@@ -107,6 +108,8 @@ class Job:
             attempts are not counted.
         spared: How many of its attempts failed of a version that was on trial or taken back, or
             while the breaker was open: they are not counted either.
+        asked: The model that the client asked for, when it fell back to another one.
+        earlier: Attempts that counted when it did: those of the fallback model are counted anew.
         metadata: The client's own JSON, kept as it came.
         trace_id: The trace that the request belonged to.
         webhook: Where the client wants to hear of the job's end.
@@ -143,6 +146,8 @@ class Job:
     copied: str | None = None
     moves: int | None = None
     spared: int | None = None
+    asked: str | None = None
+    earlier: int | None = None
     metadata: str | None = None
     trace_id: str | None = None
     webhook: str | None = None
@@ -158,6 +163,11 @@ class Job:
     output_key: str | None = None
     error: dict[str, str] | None = None
     erased: bool = False
+
+    @property
+    def wished(self) -> str:
+        """The model that the client asked for."""
+        return self.asked or self.model
 
 
 TRANSITIONS: dict[str, Transition] = {
@@ -198,6 +208,13 @@ TRANSITIONS: dict[str, Transition] = {
         target=Status.QUEUED,
         sets=frozenset({"attempt", "error", "spared"}),
         removes=_RUN,
+    ),
+    # Another model's turn, once: of a job whose attempt failed, and of one that waits in vain.
+    "fall_back": Transition(
+        sources=_RUNNING, target=Status.QUEUED, sets=_FELL_BACK | {"error"}, removes=_RUN
+    ),
+    "divert": Transition(
+        sources=frozenset({Status.QUEUED}), target=Status.QUEUED, sets=_FELL_BACK, removes=_RUN
     ),
     "move": Transition(
         sources=frozenset({Status.QUEUED}),

@@ -104,6 +104,13 @@ MODEL_SECONDS: Final = _outcome(
     "ModelSeconds", "Seconds", "From the start of an attempt to its answer, hand-off included"
 )
 OUTPUT_SIZE: Final = _outcome("OutputSize", "Bytes", "Of an answer, as the model wrote it")
+FELL_BACK: Final = Metric(
+    name="FellBack",
+    unit="Count",
+    dimensions=("Model",),
+    resolution_s=60,
+    meaning="Jobs of this model that its fallback model took over",
+)
 
 METRICS: Final = (
     PRESSURE,
@@ -120,4 +127,5 @@ METRICS: Final = (
     REFUSED,
     MODEL_SECONDS,
     OUTPUT_SIZE,
+    FELL_BACK,
 )

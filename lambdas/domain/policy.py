@@ -80,6 +80,7 @@ class Model:
         output: What the model promises of its answers; None for JSON, whatever it says.
         release: How a new version is released.
         packages: Of the versions that must be approved in a registry before their release.
+        fallback: The model that takes a job over once this one cannot answer it; None for none.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Model:
     output: Output | None = None
     release: Releasing = Releasing()
     packages: dict[str, Package] = field(default_factory=dict)
+    fallback: str | None = None
 
     @property
     def wanted(self) -> str:

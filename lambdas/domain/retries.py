@@ -31,6 +31,11 @@ def may_spare(job: Job) -> bool:
     return (job.spared or 0) < SPARED_MAX
 
 
+def tries(job: Job) -> int:
+    """Attempts of a job that count, the current one included."""
+    return job.attempt - (job.moves or 0) - (job.spared or 0) - (job.earlier or 0)
+
+
 def retry_delay_s(
     job: Job, model: Model | None, *, now_ms: int, spared: bool = False
 ) -> float | None:
@@ -46,8 +51,8 @@ def retry_delay_s(
         Seconds; None when there is no further attempt, or none that could start before the
         job's deadline: its client should read of what failed, not of a wait that is in vain.
     """
-    tries = job.attempt - (job.moves or 0) - (job.spared or 0) - int(spared)
-    if model is None or tries >= model.attempts_max:
+    made = tries(job) - int(spared)
+    if model is None or made >= model.attempts_max:
         return None
-    delay_s = min(DELAY_S_MAX, model.retry_delay_s * 2 ** max(0, tries - 1))
+    delay_s = min(DELAY_S_MAX, model.retry_delay_s * 2 ** max(0, made - 1))
     return delay_s if now_ms + 1000 * delay_s < job.deadline_ms else None

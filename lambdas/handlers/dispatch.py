@@ -245,7 +245,7 @@ class Dispatcher:
             result.done.append(ticket)
             return
         at_ms = now_ms()
-        claim = Attempt(ticket.job, self.region, ticket.attempt)
+        claim = Attempt(ticket.job, self.region, ticket.attempt, model.name)
         # Without an answer the job may hold the slot: then sweep gives it back, if nobody does.
         result.kept.add(slot)
         outcome = self.ledger.apply(
@@ -341,6 +341,8 @@ class Dispatcher:
             reason = "of an unknown job"
         elif job.owner != self.region:
             reason = "for another region"
+        elif job.model != model.name:
+            reason = "for another model"
         elif job.attempt != ticket.attempt or job.status is not Status.QUEUED:
             reason = f"stale: attempt {job.attempt} is {job.status}"
         elif job.deadline_ms <= now_ms:

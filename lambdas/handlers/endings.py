@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.endpoints import attempt_keys
@@ -18,11 +19,11 @@ from lambdas.adapters.logs import logger
 from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.payloads import Result
 from lambdas.adapters.queues import Queues
-from lambdas.domain import payloads
+from lambdas.domain import fallback, payloads
 from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX, late_message
 from lambdas.domain.job import Job, Status
 from lambdas.domain.output import SOUND, Judge, Judgement
-from lambdas.domain.policy import Policy
+from lambdas.domain.policy import Model, Policy
 from lambdas.domain.retries import may_spare, retry_delay_s
 from lambdas.handlers.outcomes import Outcomes
 
@@ -58,7 +59,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endings:
-    """Ends attempts in one region. `settle` must be called after a batch of them."""
+    """Ends attempts in one region. `settle` must be called after a batch of them.
+
+    Attributes:
+        freed: Slots to be given back, and how their attempts ended, by model.
+        called: Models that took jobs over, to be rung for.
+    """
 
     policy: Policy
     ledger: Ledger
@@ -68,6 +74,7 @@ class Endings:
     functions: Functions
     outcomes: Outcomes
     freed: dict[str, _Freed] = field(default_factory=lambda: defaultdict(_Freed))
+    called: set[str] = field(default_factory=set)
     judges: dict[str, Judge] = field(default_factory=dict)
 
     def judge(self, model: str | None, body: bytes) -> Judgement:
@@ -120,7 +127,7 @@ class Endings:
         return outcome
 
     def failed(self, job: Job, *, code: str, message: str, now_ms: int) -> Outcome:
-        """Try again, or fail the job when its attempts or its time are used up.
+        """Try again, or elsewhere; fail the job when its attempts or its time are used up.
 
         The message of the next attempt is sent before the ledger knows of it, so that a queued
         job always has a message; one that is early waits until the ledger has caught up.
@@ -129,22 +136,12 @@ class Endings:
         delay_s = retry_delay_s(
             job, self.policy.models.get(job.model), now_ms=now_ms, spared=spared
         )
+        other = fallback.after_failure(job, self.policy, now_ms=now_ms)
         error = {"code": code, "message": message[:MESSAGE_CHARACTERS_MAX]}
         if job.status is not Status.IN_PROGRESS:
             outcome = Outcome(won=False, job=job)
-        elif delay_s is None:
-            outcome = self.ledger.apply(
-                job, "fail", now_ms=now_ms, finished_ms=now_ms, error=error, live=_untold(job)
-            )
-        else:
-            self.queues.send(
-                model=job.model,
-                tier=job.tier,
-                job_id=job.id,
-                attempt=job.attempt + 1,
-                tenant=job.tenant,
-                delay_s=delay_s,
-            )
+        elif delay_s is not None:
+            self._send_next(job, job.model, delay_s=delay_s)
             outcome = self.ledger.apply(
                 job,
                 "retry",
@@ -153,13 +150,41 @@ class Endings:
                 error=error,
                 spared=(job.spared or 0) + 1 if spared else job.spared,
             )
-            if outcome.won and job.slot:
-                self.outcomes.failed(job, code=code)
-                self._free(job.model, job.slot, bad=1)
-                return outcome
+        elif other is not None:
+            self._send_next(job, other.name)
+            outcome = self._taken_over(job, other, "fall_back", now_ms=now_ms, error=error)
+        else:
+            outcome = self.ledger.apply(
+                job, "fail", now_ms=now_ms, finished_ms=now_ms, error=error, live=_untold(job)
+            )
         if outcome.won:
             self.outcomes.failed(job, code=code)
-        self._ended(job, outcome, now_ms=now_ms, bad=1)
+            if job.slot:
+                self._free(job.model, job.slot, bad=1)
+        self._ended(job, outcome, now_ms=now_ms)
+        return outcome
+
+    def _send_next(self, job: Job, model: str, *, delay_s: float = 0) -> None:
+        self.queues.send(
+            model=model,
+            tier=job.tier,
+            job_id=job.id,
+            attempt=job.attempt + 1,
+            tenant=job.tenant,
+            delay_s=delay_s,
+        )
+
+    def _taken_over(
+        self, job: Job, other: Model, name: str, *, now_ms: int, **values: Any
+    ) -> Outcome:
+        """Make a job another model's, whose queue has its message already."""
+        values |= fallback.taken_over(job, other)
+        live = live_key(job.owner, other.name)
+        outcome = self.ledger.apply(job, name, now_ms=now_ms, live=live, **values)
+        if outcome.won:
+            self.outcomes.fell_back(job)
+            self.called.add(other.name)
+            logger.info("fell back", job_id=job.id, model=job.model, to=other.name, why=name)
         return outcome
 
     def _spares(self, job: Job) -> bool:
@@ -229,6 +254,8 @@ class Endings:
             if state.wanted_ms is not None:
                 self.functions.ring(model=model, tier=None, jobs=None)
             del self.freed[model]
+        while self.called:
+            self.functions.ring(model=self.called.pop(), tier=None, jobs=None)
 
     def _ended(
         self, claim: Claim, outcome: Outcome, *, now_ms: int, ok: int = 0, bad: int = 0
@@ -257,12 +284,13 @@ class Endings:
 
 def result_keys(job: Job, policy: Policy, attempts: Iterable[int]) -> set[str]:
     """Where attempts of a job may have left a result, or an error, by any version."""
-    model = policy.models.get(job.model)
-    versions = {job.version, *(model.versions if model else ())} - {None}
+    served = {(job.model, job.version)} if job.version else set()
+    for name in {job.model, job.wished} & set(policy.models):
+        served |= {(name, version) for version in policy.models[name].versions}
     return {
         key
-        for version, attempt in product(versions, attempts)
-        for key in attempt_keys(job.model, str(version), job.id, attempt)
+        for (model, version), attempt in product(served, attempts)
+        for key in attempt_keys(model, version, job.id, attempt)
     }
 
 

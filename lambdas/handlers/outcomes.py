@@ -1,6 +1,6 @@
 """What became of attempts, by the version that served them: guards and graphs read it."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from lambdas.adapters.clock import now_ms as current_ms
@@ -22,6 +22,7 @@ class Outcomes:
     seen: dict[tuple[str, str], list[tuple[Metric, float]]] = field(
         default_factory=lambda: defaultdict(list)
     )
+    fallen: Counter[str] = field(default_factory=Counter)
 
     def completed(self, job: Job, *, size: int | None, judgement: Judgement, now_ms: int) -> None:
         """Note that an attempt's answer was committed; `size` is its bytes, if known."""
@@ -43,12 +44,20 @@ class Outcomes:
             values.append((metrics.INVALID_OUTPUT, 1))
         self._note(job, values)
 
+    def fell_back(self, job: Job) -> None:
+        """Note that another model took a job over."""
+        self.fallen[job.wished] += 1
+
     def publish(self) -> None:
         """Tell what was noted since the last time."""
         for (model, version), values in list(self.seen.items()):
             dimensions = {"Model": model, "Version": version}
             self.metrics.publish(dimensions, values, at_ms=current_ms())
             del self.seen[model, version]
+        for model, jobs in list(self.fallen.items()):
+            counted = [(metrics.FELL_BACK, float(jobs))]
+            self.metrics.publish({"Model": model}, counted, at_ms=current_ms())
+            del self.fallen[model]
 
     def _note(self, job: Job, values: list[tuple[Metric, float]]) -> None:
         if job.version is not None:

@@ -129,8 +129,8 @@ class Sweep:
             counts["slots"] += len(stale)
 
     def _job(self, model: Model, job: Job, counts: dict[str, int], now_ms: int) -> None:
-        if job.owner != self.region:
-            return
+        if job.owner != self.region or job.model != model.name:
+            return  # it moved, or fell back, since the index showed it
         if job.status is Status.QUEUED and job.deadline_ms <= now_ms:
             counts["deadlines"] += int(self.endings.expired(job, now_ms=now_ms).won)
         elif job.status is Status.IN_PROGRESS and (job.lease_ms or 0) <= now_ms:
