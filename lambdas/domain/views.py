@@ -59,7 +59,7 @@ def job_view(
 
 
 def _answered_by(job: Job) -> dict[str, str | None] | None:
-    if job.status is not Status.COMPLETED:
+    if job.status not in {Status.COMPLETED, Status.REFUSED}:
         return None
     return {"model": job.model, "version": job.version}
 
