@@ -74,7 +74,6 @@ REFUSED = [
     ("requests_per_5_min_per_address", 50, "requests_per_5_min_per_address", "100"),
     ("requests_per_5_min_per_address", 14999, "requests_per_5_min_per_address", "15000"),
     ("colour", "red", "colour", "account, alarms, concurrency, domain, encryption"),
-    ("colour", "red", "colour", "account, concurrency, domain, encryption"),
     ("models/chat/fallback", "gpt", "models.chat.fallback", "another model of this deployment: e"),
     ("models/chat/fallback", "chat", "models.chat.fallback", "another model of this deployment"),
     ("models/chat/fallback", "Chat!", "models.chat.fallback", "lower-case letters"),
