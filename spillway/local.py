@@ -160,14 +160,21 @@ def work_left(twin: Twin, deployment: Deployment) -> Work:
             continue
         notices += _messages(twin, region, names.results) + _messages(twin, region, names.webhooks)
         for name, model in deployment.models.items():
-            for tier in deployment.tiers:
-                queued[tier] += _messages(twin, region, names.tier_queue(name, tier))
+            queued.update(waiting(twin, deployment, region, name))
             if model.state != "off":
                 running += sum(
                     twin.sagemaker.endpoint(region, names.endpoint(name, version)).backlog
                     for version in model.versions
                 )
     return Work(queued, running, notices)
+
+
+def waiting(twin: Twin, deployment: Deployment, region: str, model: str) -> Counter[str]:
+    """Messages in a model's tier queues in a region, by tier, without a call to AWS."""
+    names = deployment.names
+    return Counter(
+        {tier: _messages(twin, region, names.tier_queue(model, tier)) for tier in deployment.tiers}
+    )
 
 
 def _messages(twin: Twin, region: str, queue: str) -> int:

@@ -1,6 +1,6 @@
 """How a replay looks while it runs and at its end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -81,12 +81,34 @@ def sentence(report: Report) -> str:
     parts = {
         "AWS calls per job": document["calls_per_job"],
         "GPU hours": document["gpu_hours"],
+        "bound": document["gpu_hours_bound"],
         "failed": document["failed"],
         "turned away": sum(report.turned_away.values()),
         "retried": report.retried,
         "moved": report.moved,
     }
     return ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)
+
+
+def comparison(reports: Sequence[Report]) -> Table:
+    """What each of several ways to scale costs, and what it attains."""
+    rows: list[tuple[object, ...]] = []
+    for report in reports:
+        document = report.document()
+        attainment = document["attainment"].values()
+        rows.append(
+            (
+                report.scaling,
+                *("-" if share is None else f"{share:.2%}" for share in attainment),
+                _seconds(document["wait_s"][next(iter(report.tiers))]["p99"]),
+                document["gpu_hours"],
+                document["gpu_hours_bound"],
+                f"{document['gpu_hours_over_bound']:.2f} x",
+            )
+        )
+    columns = ("scaling", *reports[0].tiers, "p99, s", "GPU hours", "bound", "ratio")
+    title = f"in time, p99 of {next(iter(reports[0].tiers))}, and what it costs"
+    return table(title, columns, rows, numbers=len(columns) - 1)
 
 
 def teller(seen: Seen, console: Console) -> Callable[[], None]:

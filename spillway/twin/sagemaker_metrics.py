@@ -4,6 +4,7 @@ The page: docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html. 
 those are published that fleets are scaled by: the ones of an endpoint and its queue.
 """
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 from spillway.twin.clock import Event, Scheduler
@@ -25,6 +26,10 @@ class SageMakerMetrics:
             backlog, or missing. That target tracking leaves zero once "the number of backlog
             requests exceeds the target tracking value" (developer guide, "Autoscale an
             asynchronous endpoint") speaks for the first.
+
+    Attributes:
+        elsewhere: How many requests wait for an endpoint before they reach its own queue; they are
+            told as if they were in it. None are, unless somebody asks what would be.
     """
 
     def __init__(
@@ -36,6 +41,7 @@ class SageMakerMetrics:
         without_instances: Literal["backlog", "missing"] = "backlog",
     ) -> None:
         self.without_instances = without_instances
+        self.elsewhere: Callable[[Endpoint], int] = lambda _: 0
         self._scheduler = scheduler
         self._sagemaker = sagemaker
         self._metrics = metrics
@@ -57,26 +63,32 @@ class SageMakerMetrics:
         for endpoint in self._sagemaker.endpoints():
             dimensions = frozenset({("EndpointName", endpoint.name)})
             missing = self.without_instances == "missing" and not endpoint.in_service
-            for name, (value, unit) in readings(endpoint, now_s).items():
+            for name, (value, unit) in readings(
+                endpoint, now_s, elsewhere=self.elsewhere(endpoint)
+            ).items():
                 if name == PER_INSTANCE and missing:
                     continue
                 metric = Metric(NAMESPACE, name, dimensions)
                 self._metrics.put(endpoint.region, metric, [value], unit=unit)
 
 
-def readings(endpoint: Endpoint, now_s: float) -> dict[str, tuple[float, str]]:
+def readings(
+    endpoint: Endpoint, now_s: float, *, elsewhere: int = 0
+) -> dict[str, tuple[float, str]]:
     """What an endpoint's metrics are now, with their units, by name.
 
     Args:
         endpoint: Which.
         now_s: Seconds since the epoch.
+        elsewhere: Requests that wait for it but are not in its queue yet.
     """
     instances = len(endpoint.in_service)
     oldest_s = endpoint.oldest_s
-    stuck = endpoint.backlog > 0 and not instances
+    backlog = endpoint.backlog + elsewhere
+    stuck = backlog > 0 and not instances
     return {
-        "ApproximateBacklogSize": (endpoint.backlog, "Count"),
-        PER_INSTANCE: (endpoint.backlog / max(1, instances), "Count"),
+        "ApproximateBacklogSize": (backlog, "Count"),
+        PER_INSTANCE: (backlog / max(1, instances), "Count"),
         "HasBacklogWithoutCapacity": (float(stuck), "Count"),
         "ApproximateAgeOfOldestRequest": (0.0 if oldest_s is None else now_s - oldest_s, "Seconds"),
     }
