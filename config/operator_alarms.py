@@ -34,7 +34,7 @@ class Reading:
     namespace: str
     metric: str
     dimensions: Mapping[str, str]
-    statistic: Literal["Maximum", "Minimum", "Sum"]
+    statistic: Literal["Maximum", "Minimum", "Sum", "SampleCount", "p50", "p95"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

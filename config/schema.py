@@ -24,6 +24,7 @@ from config.fields import (
     problem,
     text,
 )
+from config.guards import Guards
 from config.output import Output
 from lambdas.domain import policy as policies
 from lambdas.domain.names import Names
@@ -151,6 +152,9 @@ class Version(Strict):
         Field(description="Serves this version on the twin; {python} is this interpreter."),
     ] = None
     service: Service = Service()
+    baseline: Annotated[
+        Slug | None, Field(description="Guards compare this version with that one.")
+    ] = None
 
     @model_validator(mode="after")
     def _volume_attachable(self) -> Self:
@@ -199,6 +203,7 @@ class Model(Strict):
             "this one's attempts are used up, or the job's deadline is at risk."
         ),
     ] = None
+    guards: Guards = Guards()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -218,6 +223,24 @@ class Model(Strict):
                 self.instances_max,
             )
         return self
+
+    @model_validator(mode="after")
+    def _baselines_known(self) -> Self:
+        for name, version in self.versions.items():
+            others = [other for other in self.versions if other != name]
+            if version.baseline is not None and version.baseline not in others:
+                allowed = f"must be another version: {listed(others) or 'there is none'}"
+                raise problem(f"versions.{name}.baseline", allowed, version.baseline)
+        return self
+
+    def baseline(self, version: str) -> str | None:
+        """The version that guards compare one with: the one listed before it unless it says so."""
+        listed_before: str | None = None
+        for name, each in self.versions.items():
+            if name == version:
+                return each.baseline or listed_before
+            listed_before = name
+        return None
 
 
 class Domain(Strict):

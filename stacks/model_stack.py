@@ -11,6 +11,7 @@ from config.operator_alarms import of_model
 from config.schema import TIERS, Deployment, Version
 from stacks.alarms_construct import Alarms
 from stacks.encryption import alias_arn
+from stacks.guards_construct import Guards
 from stacks.model_permissions import model_grants
 from stacks.queues import queue_with_dead_letters
 from stacks.roles import role_of
@@ -99,6 +100,14 @@ class ModelStack(Stack):
             max_capacity=self._model.instances_max,
         )
         fleet.add_resource_dependency(endpoint)
+        Guards(
+            within,
+            "Guards",
+            deployment=self._deployment,
+            region=self._region,
+            model=self._name,
+            version=name,
+        )
 
     def _container(self, version: Version) -> sagemaker.CfnModel.ContainerDefinitionProperty:
         """The image with its weights and settings; secrets stay in their store, by address."""

@@ -103,6 +103,8 @@ MEANINGS = {
     "models.{name}.versions.{name}.inference_ami": "SageMaker's `InferenceAmiVersion`.",
     "models.{name}.versions.{name}.service": "Expected seconds of one job: overhead + input "
     "tokens / rate + output tokens x time. Slots, waits and prices follow from a typical job.",
+    "models.{name}.versions.{name}.baseline": "The version that its guards `slow` and `size` "
+    "compare it with; the one that is listed before it, if it names none. The first one has none.",
     "models.{name}.versions.{name}.service.overhead_s": "Of every job.",
     "models.{name}.versions.{name}.service.input_tokens_per_s": "How fast input is read.",
     "models.{name}.versions.{name}.service.output_token_s": "Seconds for one token of output.",
@@ -124,6 +126,20 @@ MEANINGS = {
     "models.{name}.attempts_max": "Attempts before a job fails.",
     "models.{name}.retry_delay_s": "Before the second attempt; doubles with every further one.",
     "models.{name}.input_bytes_max": "Largest input, as compact JSON.",
+    "models.{name}.guards": "From when on a version is taken back; null turns a guard off. Every "
+    "version has alarms of its own in each region.",
+    "models.{name}.guards.window_s": "So much of the past is looked at, every minute; whole "
+    "minutes.",
+    "models.{name}.guards.attempts_min": "With fewer attempts in that time nothing is "
+    "concluded, of the version or of its baseline.",
+    "models.{name}.guards.failed_share_max": "Of the attempts, those that failed for whatever "
+    "reason.",
+    "models.{name}.guards.slow_ratio_max": "95th percentile of the service time / the baseline's.",
+    "models.{name}.guards.invalid_share_max": "Of the attempts, answers that are no JSON or do not "
+    "match `output.schema`.",
+    "models.{name}.guards.refused_share_max": "Of the attempts, refusals by `output.refusal`.",
+    "models.{name}.guards.size_ratio_max": "Median size of an answer / the baseline's, or the "
+    "inverse.",
     "models.{name}.output": "What the model promises of its answers, if more than JSON. Answers of "
     "more than 256 KiB are not judged. Judging takes complete 1,024 MB of memory.",
     "models.{name}.output.schema": "JSON Schema (2020-12) of an answer, at most 16,384 bytes of "

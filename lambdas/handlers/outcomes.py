@@ -52,6 +52,9 @@ class Outcomes:
         """Tell what was noted since the last time."""
         for (model, version), values in list(self.seen.items()):
             dimensions = {"Model": model, "Version": version}
+            told = {metric for metric, _ in values}
+            # Guards compute with both: a version that has never answered needs its zeros.
+            values += [(m, 0) for m in (metrics.COMPLETED, metrics.FAILED) if m not in told]
             self.metrics.publish(dimensions, values, at_ms=current_ms())
             del self.seen[model, version]
         for model, jobs in list(self.fallen.items()):

@@ -11,6 +11,7 @@ import httpx
 import pytest
 import typer
 
+from config.guard_alarms import guard_alarms
 from config.operator_alarms import description, of_model, of_region
 from config.schema import load
 from spillway import testing
@@ -182,6 +183,12 @@ def test_every_alarm_links_to_a_section_of_the_runbook() -> None:
     alarms = [
         *of_region(deployment),
         *(alarm for model in deployment.models for alarm in of_model(deployment, model)),
+        *(
+            alarm
+            for name, model in deployment.models.items()
+            for version in model.versions
+            for alarm in guard_alarms(deployment, name, version)
+        ),
     ]
 
     for alarm in alarms:
