@@ -14,10 +14,13 @@ from config.schema import TIERS, Deployment, TierName
 from lambdas.domain import metrics
 from lambdas.domain.metrics import Metric
 
+Statistic = Literal["Average", "Maximum", "Minimum", "SampleCount", "Sum", "p50", "p95"]
 Sign = Literal[">", ">=", "<"]
 MINUTE_S: Final = 60
 WAIT_MINUTES_MIN: Final = 3
 """Shorter waits over target are bursts."""
+WEBHOOKS_MIN: Final = 10
+"""Tries in five minutes: of fewer, one application's bad address makes most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,7 @@ class Reading:
     namespace: str
     metric: str
     dimensions: Mapping[str, str]
-    statistic: Literal["Maximum", "Minimum", "Sum", "SampleCount", "p50", "p95"]
+    statistic: Statistic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +108,22 @@ def description(alarm: OperatorAlarm | Together, deployment: Deployment) -> str:
     return f"{alarm.meaning} {alarm.first} Runbook: {deployment.alarms.link(alarm.section)}"
 
 
-def of_region(deployment: Deployment) -> Iterator[OperatorAlarm]:
+def of_region(deployment: Deployment, region: str) -> Iterator[OperatorAlarm]:
     """Alarms of a region as a whole."""
-    names = deployment.names
+    names, settings = deployment.names, deployment.alarms
+    yield OperatorAlarm(
+        name=names.alarm("not-ready"),
+        section="region-not-ready",
+        meaning="The region takes no jobs and starts none, or its beat does not run, and then no "
+        "other alarm of its models can ring.",
+        first="Look at `spillway region list` and at the log of beat.",
+        readings={"m": _own(deployment, metrics.READY, "Maximum", Region=region)},
+        sign="<",
+        threshold=1,
+        periods=3,
+        needed=3,
+        missing="breaching",
+    )
     yield _dead_letters(
         deployment,
         names.results_dead_letters,
@@ -121,28 +137,164 @@ def of_region(deployment: Deployment) -> Iterator[OperatorAlarm]:
         "webhooks",
         "Webhooks that were given up after about a day of tries: their applications were not told.",
     )
+    if len(deployment.regions) > 1:
+        yield from _moves(deployment)
+    yield _throttled(deployment)
+    tries = {
+        "failed": _own(deployment, metrics.WEBHOOK_FAILURES, "Average", Region=region),
+        "tries": _own(deployment, metrics.WEBHOOK_FAILURES, "SampleCount", Region=region),
+    }
+    yield OperatorAlarm(
+        name=names.alarm("webhooks-failing"),
+        section="webhooks-failing",
+        meaning=f"More than {settings.failed_webhooks_share:.0%} of the tries to deliver webhooks "
+        "fail.",
+        first="Look at `webhook tried` in the log of notify: one address, or all of them?",
+        readings=tries,
+        expression=f"IF(tries >= {WEBHOOKS_MIN}, failed, 0)",
+        sign=">",
+        threshold=settings.failed_webhooks_share,
+        period_s=5 * MINUTE_S,
+        periods=2,
+        needed=2,
+    )
+    yield OperatorAlarm(
+        name=names.alarm("keys-refused"),
+        section="keys-refused",
+        meaning=f"More than {settings.refused_keys_per_minute} requests a minute come with keys "
+        "that are unknown or revoked.",
+        first="Look at `key refused` in the log of authorize: one key, or many?",
+        readings={"m": _own(deployment, metrics.KEYS_REFUSED, "Sum", Region=region)},
+        sign=">",
+        threshold=settings.refused_keys_per_minute,
+        periods=5,
+        needed=5,
+    )
+    yield OperatorAlarm(
+        name=names.alarm("credentials-refused"),
+        section="credentials-refused",
+        meaning="AWS refuses calls of functions or containers for want of a right.",
+        first="Look for `credentials refused` in the logs of the functions, and deploy again.",
+        readings={"m": _own(deployment, metrics.CREDENTIALS_REFUSED, "Sum", Region=region)},
+        sign=">",
+        threshold=0,
+        periods=5,
+        needed=2,
+    )
 
 
 def of_model(deployment: Deployment, model: str) -> Iterator[OperatorAlarm | Together]:
     """Alarms of a model in a region; those of several others come after them."""
+    names, settings = deployment.names, deployment.alarms
     for tier in TIERS:
         yield _dead_letters(
             deployment,
-            deployment.names.tier_dead_letters(model, tier),
+            names.tier_dead_letters(model, tier),
             f"{model}-{tier}",
             f"Messages of {tier} jobs of {model} that sweep does not put back into their queue.",
             # Sweep works them off every minute; one that stays is a repair that fails.
             periods=5,
             needed=2,
         )
-    for tier in TIERS:
-        yield _wait(deployment, model, tier)
+    waits = [_wait(deployment, model, tier) for tier in TIERS]
+    yield from waits
+    yield Together(
+        name=names.alarm(f"waits-{model}"),
+        section="oldest-wait-over-target",
+        meaning=f"Jobs of {model} have waited several times their target for longer than new "
+        "instances take to come.",
+        first="Look at instances and waits: `spillway capacity`.",
+        any_of=tuple(wait.name for wait in waits),
+        # While a region's jobs are moved here, waits are what was to be expected.
+        unless=tuple(names.alarm(f"moves-{why}") for why in ("evacuate", "drain"))
+        if len(deployment.regions) > 1
+        else (),
+    )
+    yield OperatorAlarm(
+        name=names.alarm(f"starvation-{model}"),
+        section="starvation",
+        meaning=f"A tier of {model} that has work gets less than {settings.starved_below:.0%} of "
+        "its guaranteed share of the starts.",
+        first="Look at waits by tier: `spillway capacity`.",
+        readings={"m": _own(deployment, metrics.LOWEST_SHARE, "Maximum", Model=model)},
+        sign="<",
+        threshold=settings.starved_below,
+        periods=10,
+        needed=10,
+    )
+    yield OperatorAlarm(
+        name=names.alarm(f"gate-drift-{model}"),
+        section="gate-drift",
+        meaning=f"Slots of {model} that nobody held were given back by sweep, again and again.",
+        first="Look for time-outs in the log of dispatch.",
+        readings={"m": _own(deployment, metrics.SLOTS_REPAIRED, "Sum", Model=model)},
+        sign=">",
+        threshold=0,
+        period_s=5 * MINUTE_S,
+        periods=6,
+        needed=2,
+    )
+
+
+def _moves(deployment: Deployment) -> Iterator[OperatorAlarm]:
+    """Jobs come from other regions: at once if that region is lost or drained, else in the end."""
+    told = {
+        "evacuate": ("Another region is lost, and its jobs are moved here.", 1),
+        "drain": ("Another region is drained, and its jobs are moved here.", 1),
+        "relieve": ("Another region has given jobs away to this one for a quarter of an hour.", 15),
+    }
+    for why, (meaning, minutes) in told.items():
+        yield OperatorAlarm(
+            name=deployment.names.alarm(f"moves-{why}"),
+            section="moves-under-way",
+            meaning=meaning,
+            first="Look at `spillway region list` and `spillway capacity`.",
+            readings={"m": _own(deployment, metrics.MOVED, "Sum", Why=why)},
+            sign=">",
+            threshold=0,
+            periods=minutes,
+            needed=minutes,
+        )
+
+
+def _throttled(deployment: Deployment) -> OperatorAlarm:
+    """DynamoDB tells of throttles only when there are some, and its alarms ignore missing data.
+
+    So what is always there, the units that beat's lease takes, is added as nothing: then missing
+    throttles count as 0 (CloudWatch user guide, "Using metric math"), and the alarm ends.
+    """
+    table = {"TableName": deployment.names.ledger}
+    indexes = {name: table | {"GlobalSecondaryIndexName": name} for name in ("live", "listing")}
+    watched = {
+        "writes": ("WriteThrottleEvents", table),
+        "reads": ("ReadThrottleEvents", table),
+        **{name: ("WriteThrottleEvents", index) for name, index in indexes.items()},
+        "used": ("ConsumedWriteCapacityUnits", table),
+    }
+    return OperatorAlarm(
+        name=deployment.names.alarm("ledger-throttled"),
+        section="ledger-throttled",
+        meaning="DynamoDB refuses reads or writes of the ledger because they are too many; they "
+        "are tried again, and jobs are slower.",
+        first="Look at who submits how much: `spillway tenant list`, the metrics of submit.",
+        readings={
+            name: Reading(
+                namespace="AWS/DynamoDB", metric=metric, dimensions=dimensions, statistic="Sum"
+            )
+            for name, (metric, dimensions) in watched.items()
+        },
+        expression="writes + reads + live + listing + 0 * used",
+        sign=">",
+        threshold=0,
+        periods=5,
+        needed=3,
+    )
 
 
 def _own(
     deployment: Deployment,
     metric: Metric,
-    statistic: Literal["Maximum", "Minimum", "Sum"],
+    statistic: Statistic,
     **dimensions: str,
 ) -> Reading:
     """A series that our functions tell."""
@@ -203,4 +355,5 @@ def _wait(deployment: Deployment, model: str, tier: TierName) -> OperatorAlarm:
         threshold=round(limit_s, 3),
         periods=minutes,
         needed=minutes,
+        silent=True,
     )

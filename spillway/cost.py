@@ -15,6 +15,7 @@ import yaml
 
 from config.schema import Deployment, Model
 from lambdas.domain.metrics import FELL_BACK, METRICS
+from lambdas.domain.moves import WHYS
 
 PRICES = Path(__file__).with_name("prices.yaml")
 COUNTS = Path(__file__).with_name("calls_per_job.json")
@@ -238,6 +239,7 @@ def _standing(kind: str, properties: Mapping[str, Any]) -> list[tuple[str, float
 
 _ONE_OF_A_KIND = {
     "AWS::CloudWatch::CompositeAlarm": "cloudwatch.composite_alarm_month",
+    "AWS::CloudWatch::Dashboard": "cloudwatch.dashboard_month",
     "AWS::KMS::Key": "kms.key_month",
     "AWS::KMS::ReplicaKey": "kms.key_month",
     "AWS::Route53::HealthCheck": "route53.health_check_month",
@@ -251,6 +253,7 @@ _MONTHLY = {
     "cloudwatch.alarm_month": "alarmed metrics",
     "cloudwatch.fast_alarm_month": "alarmed metrics, high resolution",
     "cloudwatch.composite_alarm_month": "composite alarms",
+    "cloudwatch.dashboard_month": "dashboards",
     "cloudwatch.metric_month": "custom metrics",
     "route53.health_check_month": "health checks",
     "secrets.secret_month": "secrets",
@@ -473,15 +476,19 @@ class Cost:
 
 
 def series(deployment: Deployment, *, busy: bool) -> int:
-    """Series of our own metrics, in all regions; while jobs run, those of every version too."""
-    per_region = 0
-    for model in deployment.models.values():
-        of = {"Model": 1, "Tier": len(deployment.tiers), "Version": len(model.versions)}
-        if not busy:
-            of["Version"] = 0
-        published = [m for m in METRICS if m is not FELL_BACK or (busy and model.fallback)]
-        per_region += sum(of[metric.dimensions[-1]] for metric in published)
-    return per_region * len(deployment.regions)
+    """Series of our own metrics, in all regions; busy, also those of what only happens at times."""
+    whys = len(WHYS) if len(deployment.regions) > 1 else 0
+    each = {
+        "Model": len(deployment.models),
+        "Tier": len(deployment.models) * len(deployment.tiers),
+        "Version": sum(len(model.versions) for model in deployment.models.values()),
+        "Region": 1,
+        "Why": whys,
+    }
+    counted = [metric for metric in METRICS if busy or metric.resolution_s == 1]
+    absent = sum(model.fallback is None for model in deployment.models.values())
+    per_region = sum(each[metric.dimensions[-1]] for metric in counted)
+    return (per_region - (absent if FELL_BACK in counted else 0)) * len(deployment.regions)
 
 
 def _fleets(model: Model) -> list[tuple[str, str, int, int]]:

@@ -70,7 +70,9 @@ class RegionStack(Stack):
             timeouts_s={name: setting.timeout_s for name, setting in settings(deployment).items()},
         )
         AlarmsTopic(self, "AlarmsTopic", deployment=deployment, region=region, key=key)
-        Alarms(self, "Alarms", deployment=deployment, region=region, of=of_region(deployment))
+        Alarms(
+            self, "Alarms", deployment=deployment, region=region, of=of_region(deployment, region)
+        )
         functions = Functions(
             self,
             "Functions",

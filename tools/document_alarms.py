@@ -9,6 +9,7 @@ sys.path.insert(0, str(ROOT))
 
 from config.operator_alarms import (  # noqa: E402 the project's root first
     OperatorAlarm,
+    Reading,
     Together,
     of_model,
     of_region,
@@ -39,7 +40,7 @@ def document() -> str:
     prices = Prices.load()
     page = HEAD.format(model=model)
     for title, alarms in (
-        ("of a region", of_region(deployment)),
+        ("of a region", of_region(deployment, deployment.primary_region)),
         ("of a model, in each region", of_model(deployment, model)),
     ):
         page += f"| **{title}** | | | |\n"
@@ -63,7 +64,7 @@ def _when(alarm: OperatorAlarm) -> str:
     watched = alarm.readings.get("m")
     what = f"`{watched.metric}`" if watched else f"`{alarm.expression}`"
     if not watched:
-        names = ", ".join(f"`{id_}` = `{one.metric}`" for id_, one in alarm.readings.items())
+        names = ", ".join(f"`{id_}` = {_series(one)}" for id_, one in alarm.readings.items())
         what = f"{what}, with {names},"
     minutes = alarm.period_s // 60
     often = (
@@ -74,6 +75,12 @@ def _when(alarm: OperatorAlarm) -> str:
     missing = ", or there is no data" if alarm.missing == "breaching" else ""
     silent = "; on dashboards only" if alarm.silent else ""
     return f"{what} {alarm.sign} {alarm.threshold:g} {often}{missing}{silent}"
+
+
+def _series(reading: Reading) -> str:
+    index = reading.dimensions.get("GlobalSecondaryIndexName")
+    of = f" of the index {index}" if index else ""
+    return f"{reading.statistic.lower()} of `{reading.metric}`{of}"
 
 
 def _rule(alarm: Together, start: str) -> str:
@@ -90,7 +97,7 @@ def _usd(alarm: OperatorAlarm | Together, prices: Prices) -> float:
 
 def _example(name: str, prices: Prices) -> str:
     deployment = load(ROOT / "config" / f"{name}.yaml")
-    alarms: list[OperatorAlarm | Together] = list(of_region(deployment))
+    alarms: list[OperatorAlarm | Together] = list(of_region(deployment, deployment.primary_region))
     for model, settings in deployment.models.items():
         alarms += of_model(deployment, model) if settings.state != "off" else ()
     regions = len(deployment.regions)

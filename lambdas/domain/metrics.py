@@ -24,7 +24,7 @@ class Metric:
 
     name: str
     unit: Unit
-    dimensions: tuple[Literal["Model", "Tier", "Version"], ...]
+    dimensions: tuple[Literal["Model", "Tier", "Version", "Region", "Why"], ...]
     resolution_s: Literal[1, 60]
     meaning: str
 
@@ -49,6 +49,13 @@ def _outcome(name: str, unit: Unit, meaning: str) -> Metric:
         resolution_s=60,
         meaning=meaning,
     )
+
+
+def _happening(
+    name: str, unit: Unit, meaning: str, *, of: Literal["Model", "Region", "Why"]
+) -> Metric:
+    """What happens now and then: without it there is no data, and nothing to pay."""
+    return Metric(name=name, unit=unit, dimensions=(of,), resolution_s=60, meaning=meaning)
 
 
 PRESSURE: Final = _seen(
@@ -104,12 +111,40 @@ MODEL_SECONDS: Final = _outcome(
     "ModelSeconds", "Seconds", "From the start of an attempt to its answer, hand-off included"
 )
 OUTPUT_SIZE: Final = _outcome("OutputSize", "Bytes", "Of an answer, as the model wrote it")
-FELL_BACK: Final = Metric(
-    name="FellBack",
-    unit="Count",
-    dimensions=("Model",),
-    resolution_s=60,
-    meaning="Jobs of this model that its fallback model took over",
+FELL_BACK: Final = _happening(
+    "FellBack", "Count", "Jobs of this model that its fallback model took over", of="Model"
+)
+READY: Final = Metric(
+    name="Ready",
+    unit="None",
+    dimensions=("Region",),
+    resolution_s=1,
+    meaning="1 while the region accepts and starts jobs, else 0; nothing if beat does not run",
+)
+SLOTS_REPAIRED: Final = _happening(
+    "SlotsRepaired", "Count", "Slots that nobody held, and that sweep gave back", of="Model"
+)
+MOVED: Final = _happening(
+    "Moved",
+    "Count",
+    "Jobs of other regions that became this one's: `evacuate` of a lost one, `drain`, or `relieve` "
+    "of an overloaded one",
+    of="Why",
+)
+WEBHOOK_FAILURES: Final = _happening(
+    "WebhookFailures",
+    "Count",
+    "Of each try to deliver a webhook: 1 if it failed, else 0",
+    of="Region",
+)
+KEYS_REFUSED: Final = _happening(
+    "KeysRefused", "Count", "Requests with no key, or one that is unknown or revoked", of="Region"
+)
+CREDENTIALS_REFUSED: Final = _happening(
+    "CredentialsRefused",
+    "Count",
+    "Calls of functions or containers that AWS refused for want of a right",
+    of="Region",
 )
 
 METRICS: Final = (
@@ -128,4 +163,10 @@ METRICS: Final = (
     MODEL_SECONDS,
     OUTPUT_SIZE,
     FELL_BACK,
+    READY,
+    SLOTS_REPAIRED,
+    MOVED,
+    WEBHOOK_FAILURES,
+    KEYS_REFUSED,
+    CREDENTIALS_REFUSED,
 )

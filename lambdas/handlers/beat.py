@@ -102,6 +102,7 @@ class Beat:
             "peers": standing.peers,
         }
         self.gate.write_snapshot(snapshot)
+        self.measures.tell_ready(self.region, ready=not verdict, now_ms=at_ms)
         try:
             self.directory.write_snapshot(self.region, told)
         except AWS_ERRORS as error:

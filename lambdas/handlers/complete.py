@@ -8,12 +8,13 @@ from typing import Any
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
+from lambdas.adapters.credentials import Refusals
 from lambdas.adapters.endpoints import failure_key, failure_prefix, output_key
 from lambdas.adapters.ledger import Attempt
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.domain import payloads
-from lambdas.domain.failures import model_message
+from lambdas.domain.failures import for_want_of_a_right, model_message
 from lambdas.domain.job import Job, parse_inference_id
 from lambdas.handlers.endings import (
     RESULT_BYTES_MAX,
@@ -118,6 +119,7 @@ class Completer:
     region: str
     endings: Endings
     payloads: Payloads
+    refusals: Refusals
 
     def work_off(self, text: str) -> None:
         """Commit what one notification says."""
@@ -128,6 +130,10 @@ class Completer:
         if notification.succeeded:
             self._succeeded(notification)
         else:
+            if for_want_of_a_right(notification.reason):
+                self.refusals.count(
+                    service="sagemaker", operation="InvokeEndpointAsync", code="AccessDenied"
+                )
             self._failed(notification, code="model_error")
 
     def _succeeded(self, notification: Notification) -> None:
@@ -239,6 +245,7 @@ def create(execution: Execution) -> Handler:
         region=execution.region,
         endings=endings(execution),
         payloads=payload_store(execution),
+        refusals=execution.refusals,
     )
 
     def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:

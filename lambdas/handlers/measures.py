@@ -71,6 +71,10 @@ class Measures:
                 at_ms=now_ms,
             )
 
+    def tell_ready(self, region: str, *, ready: bool, now_ms: int) -> None:
+        """Publish whether this region accepts and starts jobs."""
+        self.metrics.publish({"Region": region}, [(metrics.READY, float(ready))], at_ms=now_ms)
+
 
 def _arrived(seen: Mapping[str, Any], last: Mapping[str, Any]) -> int:
     return bursts.arrived(Load.read(seen), seen["ended"], Load.read(last), last["ended"])

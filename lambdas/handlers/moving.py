@@ -16,7 +16,9 @@ from lambdas.adapters.clock import now_ms
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.ledger import LiveJob, live_key
 from lambdas.adapters.logs import logger
+from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.queues import RECEIVE_MAX
+from lambdas.domain import metrics
 from lambdas.domain.job import Job, Status
 from lambdas.domain.moves import MOVES_MAX, Order
 from lambdas.domain.policy import Policy
@@ -41,6 +43,7 @@ class Moving:
     policy: Policy
     endings: Endings
     leases: Leases
+    metrics: Metrics
 
     def run(self, order: Order, *, time_left_ms: Callable[[], int]) -> int:
         """Take jobs as an order says, as far as the time reaches; returns how many."""
@@ -49,7 +52,12 @@ class Moving:
             if time_left_ms() < TIME_LEFT_MS_MIN or not self._holds(order):
                 break
             try:
-                moved += self._chunk(chunk, order)
+                taken = self._chunk(chunk, order)
+                # Told at once: a long evacuation is under way while it goes on.
+                if taken:
+                    told = [(metrics.MOVED, float(taken.total()))]
+                    self.metrics.publish({"Why": order.why}, told, at_ms=now_ms())
+                moved += taken
             except AWS_ERRORS as error:
                 logger.warning("jobs not moved", source=order.source, reason=reason(error))
         self.endings.settle()

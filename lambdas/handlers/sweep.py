@@ -17,7 +17,9 @@ from lambdas.adapters.directory import Directory
 from lambdas.adapters.endpoints import output_key
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.logs import logger
+from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.payloads import Payloads
+from lambdas.domain import metrics
 from lambdas.domain.job import Job, Status
 from lambdas.domain.moves import Order
 from lambdas.domain.policy import Model, Policy
@@ -58,6 +60,7 @@ class Sweep:
     endings: Endings
     payloads: Payloads
     directory: Directory
+    metrics: Metrics
     overdue: set[str] = field(default_factory=set)
 
     def once(self, *, time_left_ms: Any) -> dict[str, int]:
@@ -127,6 +130,8 @@ class Sweep:
             logger.warning("slots repaired", model=model.name, slots=len(stale))
             self.endings.gate.release(model.name, stale)
             counts["slots"] += len(stale)
+            told = [(metrics.SLOTS_REPAIRED, float(len(stale)))]
+            self.metrics.publish({"Model": model.name}, told, at_ms=now_ms)
 
     def _job(self, model: Model, job: Job, counts: dict[str, int], now_ms: int) -> None:
         if job.owner != self.region or job.model != model.name:
@@ -226,12 +231,14 @@ class Sweep:
 
 def create(execution: Execution) -> Handler:
     """Wire the repairs of an execution environment."""
+    told = Metrics(execution.names.metrics)
     sweep = Sweep(
         region=execution.region,
         policy=execution.policy,
         endings=endings(execution),
         payloads=payload_store(execution),
         directory=Directory(execution.client("dynamodb"), execution.names.directory),
+        metrics=told,
     )
 
     moving = Moving(
@@ -239,6 +246,7 @@ def create(execution: Execution) -> Handler:
         policy=execution.policy,
         endings=sweep.endings,
         leases=Leases(execution.client("dynamodb"), execution.names.ledger),
+        metrics=told,
     )
 
     def handle(event: dict[str, Any], context: Any) -> dict[str, int]:

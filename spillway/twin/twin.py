@@ -27,6 +27,7 @@ from spillway.twin.cloudformation import (
 )
 from spillway.twin.containers import Factory
 from spillway.twin.dynamodb import DynamoDb
+from spillway.twin.dynamodb_metrics import DynamoDbMetrics
 from spillway.twin.event_sources import EventSources
 from spillway.twin.events import Events
 from spillway.twin.functions import Functions, UnknownFunctionError, function_name
@@ -167,6 +168,7 @@ class Twin:
         undo.callback(self.alarms.close)
         self.alarms.observers.append(self._tell_bus)
         ServiceMetrics(self.scheduler, self.metrics, self.functions, account=self.account)
+        DynamoDbMetrics(self.scheduler, self.hook, self.metrics)
 
     def _act(self, region: str, action: str, event: AlarmEvent) -> None:
         """Run an alarm's action.

@@ -181,7 +181,7 @@ def test_every_alarm_links_to_a_section_of_the_runbook() -> None:
     anchors = {heading.lower().replace(" ", "-") for heading in headings}
     deployment = load(ROOT / "config" / "dev.yaml")
     alarms = [
-        *of_region(deployment),
+        *of_region(deployment, deployment.primary_region),
         *(alarm for model in deployment.models for alarm in of_model(deployment, model)),
         *(
             alarm

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import boto3
 from botocore.exceptions import ClientError
@@ -80,6 +81,7 @@ class Lambda:
     full: bool = False
     silent: bool = False
     broken: bool = False
+    meta: Any = field(default_factory=lambda: Mock(spec_set=["events"]), repr=False)
 
     def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> Any:  # noqa: N803
         """Take an invocation."""

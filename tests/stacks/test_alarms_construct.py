@@ -7,6 +7,7 @@ import pytest
 
 from config.alarms import WaitMultiples
 from config.schema import TIERS
+from lambdas.domain.moves import WHYS
 from tests.stacks.assemblies import Assembly, Resource, Synthesize, changed_dev
 
 HERE = "Region-us-east-1"
@@ -56,6 +57,41 @@ def test_a_wait_rings_when_new_instances_should_have_come(dev: Assembly) -> None
     assert ringing["Threshold"] > 6 * 5
     assert {tier for tier in TIERS if f"wait-chat-{tier}" in alarms(dev, CHAT)} == set(TIERS)
     assert set(WaitMultiples.model_fields) == set(TIERS)
+
+
+def test_one_message_tells_of_all_waits_and_none_while_a_region_is_evacuated(
+    dev: Assembly,
+) -> None:
+    """Three tiers, two models and two survivors would ring a dozen times for one lost region."""
+    together = alarms(dev, CHAT)["waits-chat"]
+
+    ours = dev.deployment.names.alarm
+    children = [ours(f"wait-chat-{tier}") for tier in TIERS]
+    rung = " OR ".join(f'ALARM("{name}")' for name in children)
+    explained = [ours(f"moves-{why}") for why in ("evacuate", "drain")]
+    assert together["AlarmRule"] == f"({rung})" + "".join(
+        f' AND NOT ALARM("{name}")' for name in explained
+    )
+    assert {f"moves-{why}" for why in WHYS.values()} <= set(alarms(dev, HERE))
+    for tier in TIERS:
+        assert alarms(dev, CHAT)[f"wait-chat-{tier}"]["AlarmActions"] == []
+    resources = dev.templates[CHAT]["Resources"]
+    (made,) = (r for r in resources.values() if r["Type"] == "AWS::CloudWatch::CompositeAlarm")
+    needed = {resources[name]["Properties"]["AlarmName"] for name in made["DependsOn"]}
+    assert needed == set(children)
+
+
+def test_silence_rings_only_where_it_is_the_trouble(dev: Assembly) -> None:
+    """Every other alarm takes silence for peace, so one must listen for it."""
+    missing = {
+        name: alarm["TreatMissingData"]
+        for stack in (HERE, CHAT)
+        for name, alarm in alarms(dev, stack).items()
+        if "TreatMissingData" in alarm
+    }
+
+    assert [name for name, how in missing.items() if how != "notBreaching"] == ["not-ready"]
+    assert missing["not-ready"] == "breaching"
 
 
 def test_an_alarm_tells_its_region_when_it_rings_and_when_it_is_over(dev: Assembly) -> None:
