@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lambdas.domain.breaker import Breaker
+from lambdas.domain.shares import Plan
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -36,6 +37,7 @@ class GateState:
         breaker: The model's breaker, and the outcomes that it counts.
         ended: Attempts that ended, since counting began.
         started: Starts by tier since counting began, while several tiers had work.
+        plan: Which versions are to have which part of the jobs; None before the first beat.
     """
 
     used: frozenset[str] = frozenset()
@@ -48,6 +50,7 @@ class GateState:
     breaker: Breaker = field(default_factory=Breaker)
     ended: int = 0
     started: Mapping[str, int] = field(default_factory=dict)
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +185,12 @@ class Gate:
         now_ms: int,
         breaker: Breaker,
         may_start_ms: int | None,
+        plan: Plan | None = None,
     ) -> None:
-        """Write what beat saw: capacity and where it is, the breaker, and the lease's end."""
+        """Write what beat saw: capacity and where it is, the breaker, and the lease's end.
+
+        And the plan by which versions share the jobs; without one, the last one stays.
+        """
         values: dict[str, Any] = {
             ":capacity": {"N": str(capacity)},
             ":serving": {"M": {name: {"N": str(number)} for name, number in serving.items()}},
@@ -198,6 +205,9 @@ class Gate:
             else:
                 kept += f", {name} = :{name}"
                 values[f":{name}"] = {"N": str(moment_ms)}
+        if plan is not None:
+            kept += ", #plan = :plan"
+            values[":plan"] = {"S": json.dumps(plan.document())}
         self.client.update_item(
             TableName=self.table,
             Key=_model(model),
@@ -205,7 +215,10 @@ class Gate:
                 "SET #capacity = :capacity, serving = :serving, capacity_ms = :now, "
                 f"ok = :ok, bad = :bad{kept}" + (f" REMOVE {', '.join(gone)}" if gone else "")
             ),
-            ExpressionAttributeNames={"#capacity": "capacity"},
+            ExpressionAttributeNames={
+                "#capacity": "capacity",
+                **({} if plan is None else {"#plan": "plan"}),
+            },
             ExpressionAttributeValues=values,
         )
 
@@ -321,4 +334,5 @@ def _state(item: Mapping[str, Any]) -> GateState:
             for name in item
             if name.startswith("started_")
         },
+        plan=Plan.read(json.loads(item["plan"]["S"])) if "plan" in item else None,
     )

@@ -6,8 +6,9 @@ revision by one, on which its write is conditional.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
+from typing import Any, Self
 
 from lambdas.domain.policy import Model
 
@@ -15,6 +16,8 @@ EVENTS_MAX = 50
 """The history that is kept, newest last: the item stays small."""
 QUARANTINED_MAX = 50
 WHY_CHARACTERS_MAX = 300
+RELEASE_TENANT = "spillway-release"
+"""Whose the smoke jobs are; they have one attempt, because a second one would hide the first."""
 LEAST_URGENT_FIRST = ("batch", "standard", "interactive")
 """The order in which tiers get to know a new version."""
 
@@ -86,6 +89,23 @@ class Release:
     waits: str = ""
     quarantined: Mapping[str, str] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The document that `read` reads."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """Read a record, ignoring fields that a later version of us may have added."""
+        values = _known(cls, document)
+        values["order"] = tuple(values["order"])
+        values["events"] = tuple(Event(**_known(Event, event)) for event in values["events"])
+        return cls(**values)
+
+
+def _known(kind: type, document: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in document.items() if name in names}
 
 
 @dataclass(frozen=True, slots=True)

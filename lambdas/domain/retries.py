@@ -2,6 +2,7 @@
 
 from lambdas.domain.job import Job
 from lambdas.domain.policy import Model
+from lambdas.domain.release import RELEASE_TENANT
 
 DELAY_S_MAX = 900
 """Longest delay of one message (SQS API reference)."""
@@ -49,8 +50,11 @@ def retry_delay_s(
 
     Returns:
         Seconds; None when there is no further attempt, or none that could start before the
-        job's deadline: its client should read of what failed, not of a wait that is in vain.
+        job's deadline: its client should read of what failed, not of a wait that is in vain. Nor
+        for a smoke job: what it is there to find out is how the first one ends.
     """
+    if job.tenant == RELEASE_TENANT:
+        return None
     made = tries(job) - int(spared)
     if model is None or made >= model.attempts_max:
         return None

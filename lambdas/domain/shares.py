@@ -2,11 +2,13 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from lambdas.domain import capacity
-from lambdas.domain.policy import Model
+from lambdas.domain.policy import Model, Tier
+from lambdas.domain.release import Release, place, planned_shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,30 @@ class Plan:
     def versions(self) -> frozenset[str]:
         """All that may get jobs of some tier."""
         return frozenset(version for shares in self.shares.values() for version in shares)
+
+    def may_run(self, version: str) -> bool:
+        """Whether a version may be given jobs at all, if only those that were made to try it."""
+        return version == self.on_trial or version in self.versions
+
+    def document(self) -> dict[str, Any]:
+        """The document that `read` reads."""
+        return {"shares": self.shares, "on_trial": self.on_trial}
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """Read a plan."""
+        return cls(shares=document.get("shares", {}), on_trial=document.get("on_trial"))
+
+
+def plan(release: Release | None, model: Model, region: str, tiers: Iterable[Tier]) -> Plan:
+    """The plan of one model in one region, by its release; without one, by the configuration."""
+    at = place(release) if release is not None else None
+    trial = None
+    if release is not None and at is not None and release.candidate in model.versions:
+        reached = release.order[: release.order.index(at.region) + 1]
+        trial = release.candidate if region in reached else None
+    shares = {tier.name: planned_shares(release, model, region, tier.name) for tier in tiers}
+    return Plan(shares=shares, on_trial=trial)
 
 
 def shares_in_service(
@@ -64,6 +90,13 @@ def shares_in_service(
     return shares
 
 
+def instances_in_service(plan: Plan, instances: Mapping[str, int]) -> int:
+    """Instances that jobs may run on; one on trial without a share counts where it is alone."""
+    trial = instances.get(plan.on_trial or "", 0)
+    trusted = sum(instances.get(name, 0) for name in plan.versions - {plan.on_trial})
+    return trusted + (trial if not trusted or _trial_share(plan) else 0)
+
+
 def slots_in_service(model: Model, plan: Plan, instances: Mapping[str, int]) -> int:
     """Jobs to have on their way at once, over all versions that may get some.
 
@@ -75,15 +108,17 @@ def slots_in_service(model: Model, plan: Plan, instances: Mapping[str, int]) -> 
         plan: Who gets what.
         instances: In service by version.
     """
-    trial = instances.get(plan.on_trial or "", 0)
+    everything = capacity.slots(model, instances_in_service(plan, instances))
     trusted = sum(instances.get(name, 0) for name in plan.versions - {plan.on_trial})
-    if not trusted:
-        return capacity.slots(model, trial)
-    share = max(shares.get(plan.on_trial or "", 0.0) for shares in plan.shares.values())
-    everything = capacity.slots(model, trusted + (trial if share else 0))
-    if share >= 1:
+    share = _trial_share(plan)
+    if not trusted or share >= 1:
         return everything
     return min(everything, math.ceil(capacity.slots(model, trusted) / (1 - share)))
+
+
+def _trial_share(plan: Plan) -> float:
+    """The most that the version on trial has of any tier."""
+    return max((each.get(plan.on_trial or "", 0.0) for each in plan.shares.values()), default=0.0)
 
 
 def shares_of_attempt(

@@ -23,6 +23,7 @@ from lambdas.domain.job import Job, Status
 from lambdas.domain.moves import MOVES_MAX, Order
 from lambdas.domain.policy import Policy
 from lambdas.domain.regions import LOST, SERVING, fenced, urgency
+from lambdas.domain.release import RELEASE_TENANT
 from lambdas.handlers.endings import Endings
 
 PAGES_MAX = 200
@@ -110,7 +111,8 @@ class Moving:
             return False
         if job.status is Status.IN_PROGRESS:
             return order.state == LOST
-        settled = order.state == SERVING and (job.moves or 0) >= MOVES_MAX
+        trial = job.tenant == RELEASE_TENANT  # it is there to try this region's instances
+        settled = order.state == SERVING and (trial or (job.moves or 0) >= MOVES_MAX)
         return job.status is Status.QUEUED and not settled
 
     def _take(self, jobs: Sequence[Job], order: Order) -> Counter[str]:

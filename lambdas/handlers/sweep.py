@@ -23,6 +23,7 @@ from lambdas.domain import metrics
 from lambdas.domain.job import Job, Status
 from lambdas.domain.moves import Order
 from lambdas.domain.policy import Model, Policy
+from lambdas.domain.release import RELEASE_TENANT
 from lambdas.handlers.endings import RESULT_BYTES_MAX, Endings, result_keys
 from lambdas.handlers.moving import Moving
 from lambdas.handlers.outcomes import INVALID_OUTPUT
@@ -201,7 +202,7 @@ class Sweep:
         regions = self.policy.regions
         return [
             tenant
-            for tenant in self.directory.tenants()
+            for tenant in (*self.directory.tenants(), RELEASE_TENANT)
             if regions[zlib.crc32(tenant.encode()) % len(regions)] == self.region
         ]
 
