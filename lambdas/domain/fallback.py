@@ -8,6 +8,7 @@ from typing import Any
 
 from lambdas.domain.job import Job
 from lambdas.domain.policy import Model, Policy
+from lambdas.domain.release import RELEASE_TENANT
 from lambdas.domain.retries import tries
 
 
@@ -27,9 +28,9 @@ def after_failure(job: Job, policy: Policy, *, now_ms: int) -> Model | None:
 
     Returns:
         None when there is no such model, when the job fell back before, or when its deadline has
-        passed: then it fails.
+        passed: then it fails. Nor for a smoke job: it is there to try one model.
     """
-    if job.asked is not None or job.deadline_ms <= now_ms:
+    if job.asked is not None or job.deadline_ms <= now_ms or job.tenant == RELEASE_TENANT:
         return None
     return fallback_of(policy.models.get(job.model), policy)
 
