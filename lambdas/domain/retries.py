@@ -1,8 +1,9 @@
 """Whether an attempt that failed is followed by another, and when."""
 
+from lambdas.domain.breaker import Breaker
 from lambdas.domain.job import Job
 from lambdas.domain.policy import Model
-from lambdas.domain.release import RELEASE_TENANT
+from lambdas.domain.release import RELEASE_TENANT, Release
 
 DELAY_S_MAX = 900
 """Longest delay of one message (SQS API reference)."""
@@ -30,6 +31,22 @@ def again_s(receives: int) -> int:
 def may_spare(job: Job) -> bool:
     """Whether one more attempt of a job may go uncounted."""
     return (job.spared or 0) < SPARED_MAX
+
+
+def is_spared(job: Job, *, release: Release | None, breaker: Breaker) -> bool:
+    """Whether a failure says more of the version that served it than of the job.
+
+    Args:
+        job: Whose current attempt failed.
+        release: The model's record, which has changed since the attempt began, perhaps.
+        breaker: The model's, in this region.
+    """
+    if not may_spare(job):
+        return False
+    trusted = release is None or (
+        job.version != release.candidate and job.version not in release.quarantined
+    )
+    return breaker.open or not trusted
 
 
 def tries(job: Job) -> int:

@@ -19,12 +19,13 @@ from lambdas.adapters.logs import logger
 from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.payloads import Result
 from lambdas.adapters.queues import Queues
+from lambdas.adapters.releases import Releases
 from lambdas.domain import fallback, payloads
 from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX, late_message
 from lambdas.domain.job import Job, Status
 from lambdas.domain.output import SOUND, Judge, Judgement
 from lambdas.domain.policy import Model, Policy
-from lambdas.domain.retries import may_spare, retry_delay_s
+from lambdas.domain.retries import is_spared, retry_delay_s
 from lambdas.handlers.outcomes import Outcomes
 
 RESULT_BYTES_MAX = 4 << 20
@@ -69,6 +70,7 @@ class Endings:
     policy: Policy
     ledger: Ledger
     gate: Gate
+    releases: Releases
     queues: Queues
     outbox: Outbox
     functions: Functions
@@ -132,7 +134,7 @@ class Endings:
         The message of the next attempt is sent before the ledger knows of it, so that a queued
         job always has a message; one that is early waits until the ledger has caught up.
         """
-        spared = job.status is Status.IN_PROGRESS and may_spare(job) and self._spares(job)
+        spared = job.status is Status.IN_PROGRESS and self._spares(job)
         delay_s = retry_delay_s(
             job, self.policy.models.get(job.model), now_ms=now_ms, spared=spared
         )
@@ -193,7 +195,11 @@ class Endings:
         If that cannot be read, it counts: a job must end all the same.
         """
         try:
-            return self.gate.state(job.model).breaker.open
+            return is_spared(
+                job,
+                release=self.releases.read(job.model),
+                breaker=self.gate.state(job.model).breaker,
+            )
         except AWS_ERRORS as error:
             logger.info("failure counted", job_id=job.id, reason=reason(error))
             return False

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from lambdas.domain.breaker import Breaker
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Model
-from lambdas.domain.retries import DELAY_S_MAX, SPARED_MAX, may_spare, retry_delay_s
+from lambdas.domain.release import Release
+from lambdas.domain.retries import DELAY_S_MAX, SPARED_MAX, is_spared, retry_delay_s
 from tests.domain.api_policy import model
 
 NOW_MS = 1_000_000
@@ -69,5 +71,26 @@ def test_spared_attempts_cost_none_and_are_bounded() -> None:
     assert retry_delay_s(job(), patient, now_ms=NOW_MS, spared=True) == 5
     assert retry_delay_s(job(attempt=4, spared=3), patient, now_ms=NOW_MS) is None
     assert retry_delay_s(job(attempt=4, spared=3), model(), now_ms=NOW_MS) == 5
-    assert may_spare(job(spared=SPARED_MAX - 1))
-    assert not may_spare(job(spared=SPARED_MAX))
+
+
+@pytest.mark.parametrize(
+    ("version", "changes", "spared"),
+    [
+        ("v1", {}, False),
+        ("v2", {"candidate": "v2"}, True),
+        ("v1", {"candidate": "v2"}, False),
+        ("v2", {"quarantined": {"v2": "slow"}}, True),
+    ],
+)
+def test_a_failure_of_a_version_that_is_not_trusted_is_spared(
+    version: str, changes: Any, spared: bool
+) -> None:
+    """Whoever tries a version out must not pay for it with other people's jobs."""
+    release = Release(model="chat", revision=1, live="v1", **changes)
+    failed = job(version=version)
+
+    assert is_spared(failed, release=release, breaker=Breaker()) is spared
+    assert is_spared(failed, release=release, breaker=Breaker(open_ms=1))
+    assert not is_spared(failed, release=None, breaker=Breaker())
+    worn = job(version=version, spared=SPARED_MAX)
+    assert not is_spared(worn, release=release, breaker=Breaker(open_ms=1)), "its own input may be"

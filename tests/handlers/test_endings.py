@@ -7,10 +7,12 @@ import pytest
 
 from lambdas.adapters.endpoints import failure_key
 from lambdas.adapters.gate import Gate
+from lambdas.adapters.releases import Releases
 from lambdas.domain.breaker import Breaker
 from lambdas.domain.job import inference_id
+from lambdas.domain.release import Release
 from lambdas.handlers import complete
-from tests.handlers.region import HERE, MODEL, NEXT, Region, aws, error
+from tests.handlers.region import HERE, MODEL, NEXT, DiedError, Region, aws, error
 
 WORDS = "out of memory"
 
@@ -233,3 +235,52 @@ def test_a_failure_counts_if_nobody_can_say_otherwise(region: Region) -> None:
     region.faults = {}
 
     assert view(region, job)["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"live": "v2", "candidate": "v1", "order": (HERE,)}, "queued"),
+        ({"live": "v2", "quarantined": {"v1": "slow"}}, "queued"),
+        ({"live": "v1"}, "failed"),
+    ],
+    ids=["on-trial", "taken-back", "live"],
+)
+def test_a_version_on_trial_or_taken_back_fails_at_its_own_cost(
+    region: Region, changes: Any, status: str
+) -> None:
+    """No job may fail of a release that is taken back."""
+    region.configure(attempts_max=1)
+    job = region.submitted()
+    region.start(job)
+    record = Releases(aws("dynamodb"), region.names.ledger)
+    assert record.write(Release(model=MODEL, revision=1, **changes))
+
+    fail(region, job)
+
+    assert view(region, job)["status"] == status
+    assert region.job(job).spared == (1 if status == "queued" else None)
+
+
+@pytest.mark.parametrize("moment", ["SendMessage", "UpdateItem", "UpdateItem done"])
+def test_a_death_while_an_attempt_is_spared_spares_it_once(region: Region, moment: str) -> None:
+    """The count must not grow with every delivery of the same failure."""
+
+    def die() -> None:
+        raise DiedError
+
+    region.configure(attempts_max=1)
+    job = region.submitted()
+    region.start(job)
+    observe(region, Breaker(open_ms=1))
+    region.faults = {moment: die}
+    with pytest.raises(DiedError):
+        fail(region, job)
+    region.faults = {}
+
+    fail(region, job)
+    fail(region, job)
+
+    assert (region.job(job).attempt, region.job(job).spared) == (2, 1)
+    region.sleep(10)
+    assert [message["attempt"] for message in region.messages()].count(2) >= 1
