@@ -119,7 +119,7 @@ class Permissions:
             self._index(names.ledger, "listing", "live"),
             self._table(names.directory, "Scan"),
             self._table(names.gate, "GetItem", "UpdateItem"),
-            self._tier_queues("SendMessage"),
+            self._tier_queues("GetQueueAttributes", "SendMessage"),
             self._tier_queues("DeleteMessage", "ReceiveMessage", suffix="-dead"),
             self._queue(names.webhooks, "SendMessage"),
             self._objects("GetObject", self._results(self.region)),

@@ -3,16 +3,20 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lambdas.domain.job import ATTEMPT_MAX, FORMAT, is_job_id
 from lambdas.domain.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.literals import QueueAttributeNameType
 
 RECEIVE_MAX = 10
 """Messages in one ReceiveMessage or DeleteMessageBatch (SQS API reference)."""
+VISIBLE: Final = "ApproximateNumberOfMessages"
+DELAYED: Final = "ApproximateNumberOfMessagesDelayed"
+HIDDEN: Final = "ApproximateNumberOfMessagesNotVisible"
 DELETE_TRIES_MAX = 3
 HIDDEN_S = 120
 """Twice dispatch's time limit: what it took shows again only when it is gone."""
@@ -162,9 +166,16 @@ class Queues:
 
     def waiting(self, model: str, tier: str) -> int:
         """Messages that could be received, now or after their delay. SQS calls it approximate."""
+        return self._count(model, tier, VISIBLE, DELAYED)
+
+    def held(self, model: str, tier: str) -> int:
+        """All messages, also those that somebody took and may put back. As approximate."""
+        return self._count(model, tier, VISIBLE, DELAYED, HIDDEN)
+
+    def _count(self, model: str, tier: str, *counts: "QueueAttributeNameType") -> int:
         reply = self.client.get_queue_attributes(
             QueueUrl=self.url(model, tier),
-            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"],
+            AttributeNames=counts,
         )
         return sum(int(count) for count in reply["Attributes"].values())
 

@@ -1,15 +1,30 @@
 """Fallback: when another model takes a job over from the one that its client asked for.
 
-It happens once in a job's life, when the attempts of the model are used up, or when the job would
+It happens once in a job's life: when the attempts of the model are used up, or when the job would
 start there later than its deadline and the fallback model would still make it.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from lambdas.domain import admission
+from lambdas.domain.admission import TOO_LATE, Caller, Decision, load_of
+from lambdas.domain.capacity import predicted_wait_s
 from lambdas.domain.job import Job
-from lambdas.domain.policy import Model, Policy
+from lambdas.domain.policy import Model, Policy, Tier
+from lambdas.domain.prediction import Waiter, place
 from lambdas.domain.release import RELEASE_TENANT
 from lambdas.domain.retries import tries
+
+MARGIN_S = 180.0
+"""Left of a deadline when a waiting job goes to its fallback model, beside the wait there: three
+sweeps, of which one may be late and one lost. Until then it waits for what its client asked for:
+the model may get instances, or a good version back."""
+STUCK_S = 900.0
+"""A model that only probes were sent to for so long is not waited for any more: a rollback, and the
+warming of an endpoint, take less."""
 
 
 def fallback_of(model: Model | None, policy: Policy) -> Model | None:
@@ -33,6 +48,99 @@ def after_failure(job: Job, policy: Policy, *, now_ms: int) -> Model | None:
     if job.asked is not None or job.deadline_ms <= now_ms or job.tenant == RELEASE_TENANT:
         return None
     return fallback_of(policy.models.get(job.model), policy)
+
+
+def admitted(
+    *,
+    caller: Caller,
+    policy: Policy,
+    model: Model,
+    tier: str,
+    snapshot: Mapping[str, Any],
+    deadline_s: float,
+    now_ms: int,
+) -> tuple[Model, Decision]:
+    """Decide whether a job can be taken, and which model should answer it.
+
+    Args:
+        caller: Its limits.
+        policy: Models and their fallbacks.
+        model: What the client asks for.
+        tier: The job's.
+        snapshot: What beat last saw of this region and of its peers.
+        deadline_s: Seconds by which the job must have started.
+        now_ms: This region's time.
+
+    Returns:
+        The model itself, unless it would start the job too late here and in every peer, and its
+        fallback model would not.
+    """
+    decide = partial(
+        admission.decide,
+        caller=caller,
+        tiers=policy.tiers,
+        tier=tier,
+        snapshot=snapshot,
+        deadline_s=deadline_s,
+        now_ms=now_ms,
+    )
+    decision, other = decide(model=model), fallback_of(model, policy)
+    if other is None or decision.refusal is None or decision.refusal.code != TOO_LATE:
+        return model, decision
+    second = decide(model=other)
+    return (other, second) if second.refusal is None else (model, decision)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What is known of a model and of the one that takes over from it, in one region.
+
+    Attributes:
+        model: Whose jobs wait.
+        other: Its fallback model.
+        tiers: All tiers, most urgent first.
+        snapshot: What beat last saw of the region.
+        held_s: Seconds for which the model was only sent probes; None while it is trusted.
+        now_ms: The region's time.
+    """
+
+    model: Model
+    other: Model
+    tiers: Sequence[Tier]
+    snapshot: Mapping[str, Any]
+    held_s: float | None
+    now_ms: int
+
+
+def at_risk(job: Waiter, outlook: Outlook, taken: Mapping[str, int]) -> bool:
+    """Whether a waiting job should go to the fallback model now.
+
+    Args:
+        job: Queued, and with its own model.
+        outlook: What is known of both models.
+        taken: Jobs by tier that the fallback model got since the snapshot was taken.
+
+    Returns:
+        True when it would start too late, or nobody knows when, and the fallback model would make
+        it. Not before its deadline is as near as the wait there and `MARGIN_S`, unless the model
+        is off or stuck.
+    """
+    left_s = (job.deadline_ms - outlook.now_ms) / 1000
+    load = load_of(outlook.snapshot, outlook.other.name)
+    waiting = {
+        tier.name: load.waiting.get(tier.name, 0) + taken.get(tier.name, 0)
+        for tier in outlook.tiers
+    }
+    load = replace(load, waiting=waiting)
+    there_s = predicted_wait_s(outlook.other, outlook.tiers, job.tier, load)
+    if there_s >= left_s:
+        return False
+    if outlook.model.state == "off" or (outlook.held_s or 0) >= STUCK_S:
+        return True
+    if left_s > there_s + MARGIN_S:
+        return False
+    here = place(job, outlook.model, outlook.tiers, outlook.snapshot, now_ms=outlook.now_ms)
+    return outlook.held_s is not None or here.start_ms > job.deadline_ms
 
 
 def taken_over(job: Job, other: Model) -> dict[str, Any]:

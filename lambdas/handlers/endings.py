@@ -154,7 +154,7 @@ class Endings:
             )
         elif other is not None:
             self._send_next(job, other.name)
-            outcome = self._taken_over(job, other, "fall_back", now_ms=now_ms, error=error)
+            outcome = self.taken_over(job, other, "fall_back", now_ms=now_ms, error=error)
         else:
             outcome = self.ledger.apply(
                 job, "fail", now_ms=now_ms, finished_ms=now_ms, error=error, live=_untold(job)
@@ -176,7 +176,7 @@ class Endings:
             delay_s=delay_s,
         )
 
-    def _taken_over(
+    def taken_over(
         self, job: Job, other: Model, name: str, *, now_ms: int, **values: Any
     ) -> Outcome:
         """Make a job another model's, whose queue has its message already."""

@@ -24,13 +24,24 @@ from lambdas.domain.job import Job, Status
 from lambdas.domain.moves import Order
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.release import RELEASE_TENANT
+from lambdas.handlers.diverting import Diverting
 from lambdas.handlers.endings import RESULT_BYTES_MAX, Endings, result_keys
 from lambdas.handlers.moving import Moving
 from lambdas.handlers.outcomes import INVALID_OUTPUT
 from lambdas.handlers.ports import endings, payload_store
+from lambdas.handlers.resending import Resending
 from lambdas.wiring import Execution, Function, Handler
 
-REPAIRS = ("leases", "ends", "deadlines", "slots", "dead_letters", "forgotten")
+REPAIRS = (
+    "leases",
+    "ends",
+    "deadlines",
+    "diverted",
+    "resent",
+    "slots",
+    "dead_letters",
+    "forgotten",
+)
 DISPATCH_MS_MAX = 120_000
 """Twice dispatch's time limit: a slot reserved longer ago is held by a started job or by nobody."""
 DEAD_LETTERS_MAX = 100
@@ -70,14 +81,7 @@ class Sweep:
         Returns:
             Counts of repairs by kind.
         """
-        counts = {
-            "leases": 0,
-            "ends": 0,
-            "deadlines": 0,
-            "slots": 0,
-            "dead_letters": 0,
-            "forgotten": 0,
-        }
+        counts = dict.fromkeys(REPAIRS, 0)
         at_ms = now_ms()
         models, minute = list(self.policy.models.values()), at_ms // 60_000
         # Another one is first every minute: a long backlog keeps no model from its repairs.
@@ -104,11 +108,14 @@ class Sweep:
         time_left_ms: Any,
     ) -> None:
         # The gate is read first: a slot that is reserved later is younger than any judged here.
-        used = self.endings.gate.state(model.name).used
+        state = self.endings.gate.state(model.name)
+        used = state.used
         for tier in self.policy.tiers:
             counts["dead_letters"] += self._dead_letters(model.name, tier.name)
         all_of_them = _look_at_all(used, model, now_ms)
+        diverting = Diverting.of(self.endings, model, state, now_ms=now_ms)
         held: set[str] = set()
+        resending = Resending(queues=self.endings.queues, model=model.name)
         number = 0
         for number, page in enumerate(self.endings.ledger.live(self.region, model.name)):
             if time_left_ms() < TIME_LEFT_MS_MIN:
@@ -116,14 +123,25 @@ class Sweep:
                 return
             # The oldest are on the first page, and those at work are mostly among them.
             near = all_of_them or number == 0
-            due = [live.id for live in page if near or live.deadline_ms <= now_ms]
-            for job in self.endings.ledger.get_many(due).values():
+            due = [
+                live.id
+                for live in page
+                if near or live.deadline_ms <= now_ms or diverting.concerns(live)
+            ]
+            jobs = self.endings.ledger.get_many(due)
+            for job in jobs.values():
                 if job.slot:
                     held.add(job.slot)
                 try:
                     self._job(model, job, counts, now_ms)
                 except AWS_ERRORS as error:
                     logger.error("job not repaired", job_id=job.id, reason=reason(error))
+            waiting = [jobs[each] for each in due if each in jobs and _waits(jobs[each], now_ms)]
+            mine = [job for job in waiting if self._mine(model, job)]
+            diverted = diverting.run(mine, time_left_ms=time_left_ms)
+            counts["diverted"] += len(diverted)
+            resending.note((job for job in mine if job.id not in diverted), now_ms=now_ms)
+        counts["resent"] += resending.run()
         if number > 0 and not all_of_them:
             return  # a job that was not read may hold any of them
         stale = {slot for slot in used - held if now_ms - _reserved_ms(slot) > DISPATCH_MS_MAX}
@@ -134,9 +152,13 @@ class Sweep:
             told = [(metrics.SLOTS_REPAIRED, float(len(stale)))]
             self.metrics.publish({"Model": model.name}, told, at_ms=now_ms)
 
+    def _mine(self, model: Model, job: Job) -> bool:
+        """Whether a job has neither moved nor fallen back since the index showed it."""
+        return job.owner == self.region and job.model == model.name
+
     def _job(self, model: Model, job: Job, counts: dict[str, int], now_ms: int) -> None:
-        if job.owner != self.region or job.model != model.name:
-            return  # it moved, or fell back, since the index showed it
+        if not self._mine(model, job):
+            return
         if job.status is Status.QUEUED and job.deadline_ms <= now_ms:
             counts["deadlines"] += int(self.endings.expired(job, now_ms=now_ms).won)
         elif job.status is Status.IN_PROGRESS and (job.lease_ms or 0) <= now_ms:
@@ -274,6 +296,15 @@ def _look_at_all(used: Collection[str], model: Model, now_ms: int) -> bool:
         or oldest_ms > 1000 * model.lease_s
         or (oldest_ms > DISPATCH_MS_MAX and minute % SLOTS_EVERY_MIN == 0)
     )
+
+
+def _waits(job: Job, now_ms: int) -> bool:
+    """Whether a client's job waits, and has not just expired.
+
+    A smoke job is there to try one version, which its message names: it just ends.
+    """
+    queued = job.status is Status.QUEUED and job.deadline_ms > now_ms
+    return queued and job.tenant != RELEASE_TENANT
 
 
 def _left(job: Job, now_ms: int) -> bool:

@@ -1,14 +1,20 @@
 """When another model takes a job over."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from lambdas.domain import fallback
+from lambdas.domain.fallback import MARGIN_S, STUCK_S, Outlook
 from lambdas.domain.policy import Policy
 from lambdas.domain.retries import retry_delay_s, tries
-from tests.domain.api_policy import model, policy
+from tests.domain.api_policy import ANYBODY, TIERS, model, policy
 from tests.domain.test_retries import NOW_MS, job
+
+IDLE: dict[str, Any] = {"instances": 1, "in_use": 0, "waiting": {}, "oldest_s": {}}
+FULL = IDLE | {"in_use": 6, "waiting": {"batch": 2400}, "oldest_s": {"batch": 600}}
+"""Some ten minutes of work."""
 
 
 def pair(**changes: str) -> Policy:
@@ -62,3 +68,118 @@ def test_the_attempts_of_the_fallback_model_are_counted_anew(moves: int | None) 
     assert (fallen.attempt, tries(fallen)) == (6, 1)
     assert retry_delay_s(replace(fallen, attempt=7), small, now_ms=NOW_MS) is not None
     assert retry_delay_s(replace(fallen, attempt=8), small, now_ms=NOW_MS) is None
+
+
+# ---- a deadline at risk
+
+
+def seen(large: dict[str, Any], small: dict[str, Any], **region: Any) -> dict[str, Any]:
+    """What beat saw of both models."""
+    return {"at_ms": NOW_MS, "models": {"large": large, "small": small}, "tenants": {}} | region
+
+
+def decided(snapshot: dict[str, Any], deadline_s: float) -> tuple[str, bool]:
+    """Which model a new job goes to, and whether it is taken at all."""
+    known = pair()
+    chosen, decision = fallback.admitted(
+        caller=ANYBODY,
+        policy=known,
+        model=known.models["large"],
+        tier="batch",
+        snapshot=snapshot,
+        deadline_s=deadline_s,
+        now_ms=NOW_MS,
+    )
+    return chosen.name, decision.refusal is None
+
+
+def test_a_new_job_that_would_start_too_late_goes_to_the_fallback_model() -> None:
+    """It would be refused, beside a model that has nothing to do."""
+    assert decided(seen(FULL, IDLE), 500) == ("small", True)
+
+
+@pytest.mark.parametrize(
+    ("large", "small", "deadline_s", "taken"),
+    [(FULL, IDLE, 900, True), (IDLE, IDLE, 60, True), (FULL, FULL, 500, False)],
+    ids=["in-time", "idle", "both-too-late"],
+)
+def test_a_new_job_stays_with_its_model_when_that_makes_it_or_nobody_does(
+    large: dict[str, Any], small: dict[str, Any], deadline_s: float, taken: bool
+) -> None:
+    """Its client asked for that model, and a refusal should tell of that one's wait."""
+    assert decided(seen(large, small), deadline_s) == ("large", taken)
+
+
+def test_a_peer_that_makes_it_goes_before_the_fallback_model() -> None:
+    """What the client asked for elsewhere is better than something else here."""
+    peer = {"state": "serving", "epoch": 1, "sequence": 1, "since_ms": NOW_MS, "seen_ms": NOW_MS}
+    peer |= {"at_ms": NOW_MS, "grants": {"large": 3}, "models": {"large": IDLE, "small": IDLE}}
+
+    assert decided(seen(FULL, IDLE, peers={"us-east-2": peer}), 500) == ("large", True)
+
+
+def test_limits_of_a_tenant_hold_for_the_fallback_model_too() -> None:
+    """A tenant over its limit must not get past it by way of a second model."""
+    assert decided(seen(FULL, IDLE, tenants={"acme": 100}), 900) == ("large", False)
+
+
+def risk(
+    left_s: float,
+    *,
+    large: dict[str, Any] = FULL,
+    small: dict[str, Any] = IDLE,
+    state: str = "live",
+    held_s: float | None = None,
+    taken: int = 0,
+) -> bool:
+    """Whether the youngest waiting job goes to the fallback model, so long before its deadline."""
+    outlook = Outlook(
+        model=model("large", fallback="small", state=state),
+        other=model("small"),
+        tiers=TIERS,
+        snapshot=seen(large, small),
+        held_s=held_s,
+        now_ms=NOW_MS,
+    )
+    waiting = job(model="large", created_ms=NOW_MS, deadline_ms=NOW_MS + round(1000 * left_s))
+    return fallback.at_risk(waiting, outlook, {"batch": taken})
+
+
+@pytest.mark.parametrize(("left_s", "goes"), [(1, True), (MARGIN_S, True), (MARGIN_S + 1, False)])
+def test_a_waiting_job_goes_when_its_deadline_comes_near(left_s: float, goes: bool) -> None:
+    """Sooner it may still get what its client asked for; later sweep may be too late."""
+    assert risk(left_s) == goes
+
+
+def test_a_waiting_job_that_will_start_in_time_stays() -> None:
+    """Its client asked for that model."""
+    assert not risk(100, large=IDLE | {"waiting": {"batch": 40}})
+
+
+@pytest.mark.parametrize(("taken", "goes"), [(0, True), (300, True), (500, False)])
+def test_the_fallback_model_gets_no_more_than_it_starts_in_time(taken: int, goes: bool) -> None:
+    """Four jobs a second: more would only expire there."""
+    assert risk(100, taken=taken) == goes
+
+
+@pytest.mark.parametrize(
+    ("known", "goes"),
+    [
+        ({"state": "off"}, True),
+        ({"held_s": STUCK_S}, True),
+        ({"held_s": STUCK_S - 1}, False),
+        ({"large": FULL}, False),
+    ],
+    ids=["off", "stuck", "just-held", "only-busy"],
+)
+def test_a_model_that_starts_nothing_is_waited_for_a_while_and_not_for_a_day(
+    known: dict[str, Any], goes: bool
+) -> None:
+    """A rollback takes minutes; a deadline is a day away, and the fallback model idle."""
+    assert risk(86_400, **known) == goes
+
+
+def test_a_model_that_only_gets_probes_starts_nobody_knows_when() -> None:
+    """Its queue looks short, and does not move."""
+    assert not risk(100, large=IDLE)
+    assert risk(100, large=IDLE, held_s=10)

@@ -269,3 +269,112 @@ def test_a_repeated_request_finds_the_job_that_fell_back(region: Region) -> None
 
     assert (again.json["id"], again.json["model"]) == (first, MODEL)
     assert again.headers["Idempotent-Replayed"] == "true"
+
+
+# ---- a deadline at risk
+
+BUSY: dict[str, Any] = {"in_use": 4, "waiting": {"standard": 50_000}}
+"""Some ten minutes of work."""
+IDLE: dict[str, Any] = {"instances": 1, "in_use": 0, "waiting": {}, "oldest_s": {}}
+DEADLINE_S = 150
+
+
+def busy(region: Region) -> None:
+    """Let beat see that the embedder is busy, and the other model is not."""
+    region.see(**BUSY, models={OTHER: IDLE})
+
+
+def waiting(region: Region, jobs: int = 1, **fields: Any) -> list[str]:
+    """Jobs that were accepted while nobody else came."""
+    region.see(models={OTHER: IDLE})
+    return [region.submitted(f"text {n}", deadline_s=DEADLINE_S, **fields) for n in range(jobs)]
+
+
+def test_a_job_that_would_start_too_late_is_taken_by_the_other_model_at_once(
+    region: Region,
+) -> None:
+    """It would be refused, beside a model that has nothing to do."""
+    busy(region)
+
+    job = region.submitted(deadline_s=60)
+
+    assert (region.job(job).model, region.job(job).asked) == (OTHER, MODEL)
+    assert [m["attempt"] for m in region.messages(OTHER)] == [1]
+    assert region.messages() == []
+    assert (live(region, MODEL), live(region, OTHER)) == ([], [job])
+    assert {bell["model"] for bell in region.lambda_.bells} == {OTHER}
+    seen = view(region, job)
+    assert (seen["model"], seen["queue"]["position"]) == (MODEL, 1)
+    assert region.submitted(deadline_s=86_400) in live(region, MODEL)
+
+
+def test_a_waiting_job_goes_to_the_other_model_before_its_deadline(region: Region) -> None:
+    """What was in time when it was accepted is not any more."""
+    (job,) = waiting(region)
+    busy(region)
+
+    repair(region)
+
+    fallen = region.job(job)
+    assert (fallen.model, fallen.asked, fallen.attempt, fallen.earlier) == (OTHER, MODEL, 2, 1)
+    assert {(m["job"], m["attempt"]) for m in region.messages(OTHER)} == {(job, 2)}
+    assert (live(region, MODEL), live(region, OTHER)) == ([], [job])
+    assert region.lambda_.bells[-1]["model"] == OTHER
+    assert not start(region, job, model=MODEL, attempt=1, slot="1.s.3")
+    assert start(region, job, model=OTHER, attempt=2)
+
+
+def test_a_waiting_job_stays_while_nobody_has_seen_the_region(region: Region) -> None:
+    """An hour old, it says nothing of what waits now."""
+    (job,) = waiting(region)
+    busy(region)
+    region.sleep(100)
+
+    repair(region)
+
+    assert region.job(job).model == MODEL
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        *("SendMessageBatch#1", "SendMessageBatch done#1", "UpdateItem#1", "UpdateItem done#1"),
+        *("UpdateItem#2", "UpdateItem done#2", "Invoke#1"),
+    ],
+)
+def test_who_dies_while_jobs_are_given_away_leaves_each_with_a_message(
+    region: Region, moment: str
+) -> None:
+    """The next run goes on where this one ended, also in the middle of a batch."""
+    jobs = set(waiting(region, 3))
+    busy(region)
+
+    def die() -> None:
+        raise DiedError
+
+    region.calls.clear()
+    region.faults = {moment: die}
+    with pytest.raises(DiedError):
+        repair(region)
+    region.faults = {}
+    region.forget_environments()
+    repair(region)
+
+    fallen = [region.job(job) for job in jobs]
+    assert {(job.model, job.asked, job.attempt) for job in fallen} == {(OTHER, MODEL, 2)}
+    assert {(m["job"], m["attempt"]) for m in region.messages(OTHER)} == {(job, 2) for job in jobs}
+
+
+def test_a_job_that_starts_while_it_is_given_away_stays_where_it_runs(region: Region) -> None:
+    """A second GPU would do the same work, and the first one's slot leak."""
+    (job,) = waiting(region)
+    busy(region)
+
+    def dispatched() -> None:
+        assert start(region, job, model=MODEL, attempt=1)
+
+    region.faults = {"SendMessageBatch done": dispatched}
+
+    repair(region)
+
+    assert (region.job(job).status, region.job(job).model) == (Status.IN_PROGRESS, MODEL)

@@ -115,6 +115,7 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "dynamodb:DeleteItem": {table("ledger")},
         "dynamodb:Query": {table("ledger", "live"), table("ledger", "listing")},
         "dynamodb:Scan": {table("directory")},
+        "sqs:GetQueueAttributes": tiers(),
         "sqs:ReceiveMessage": tiers("-dead"),
         "sqs:DeleteMessage": tiers("-dead"),
         "sqs:SendMessage": {*tiers(), queue("webhooks")},

@@ -133,6 +133,7 @@ UNUSED: dict[str, tuple[str, ...]] = {
         "sweep dynamodb:UpdateItem ledger",
         "sweep s3:GetObject",
         "sweep sqs:DeleteMessage",
+        "sweep sqs:GetQueueAttributes",
         "sweep sqs:SendMessage",
     ),
 }
