@@ -26,6 +26,7 @@ from config.fields import (
 )
 from config.guards import Guards
 from config.output import Output
+from config.releases import Release
 from lambdas.domain import policy as policies
 from lambdas.domain.names import Names
 
@@ -152,6 +153,13 @@ class Version(Strict):
         Field(description="Serves this version on the twin; {python} is this interpreter."),
     ] = None
     service: Service = Service()
+    package: Annotated[
+        str | None,
+        text(
+            r"^arn:aws:sagemaker:\{region\}:\d{12}:model-package/[\w-]+/\d+$",
+            "arn:aws:sagemaker:{region}:ACCOUNT:model-package/GROUP/NUMBER",
+        ),
+    ] = None
     baseline: Annotated[
         Slug | None, Field(description="Guards compare this version with that one.")
     ] = None
@@ -204,6 +212,7 @@ class Model(Strict):
         ),
     ] = None
     guards: Guards = Guards()
+    release: Release = Release()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -315,6 +324,7 @@ class Concurrency(Strict):
     complete: Annotated[int, Field(ge=2, le=100)] = 10
     beat: Annotated[int, Field(ge=3, le=10)] = 3
     sweep: Annotated[int, Field(ge=1, le=50)] = 10
+    release: Annotated[int, Field(ge=1, le=10)] = 2
 
 
 class Deployment(Strict):
@@ -505,6 +515,14 @@ def _domain_model(name: str, model: Model) -> policies.Model:
         versions={version: float(version == model.wanted) for version in model.versions},
         service_s=model.versions[model.wanted].service.typical_s,
         output=model.output.domain() if model.output else None,
+        release=model.release.domain(),
+        packages={
+            name: policies.Package(
+                arn=version.package, image=version.image, artifact=version.artifact.s3
+            )
+            for name, version in model.versions.items()
+            if version.package is not None
+        },
         **model.model_dump(
             include={
                 "concurrency",

@@ -19,7 +19,7 @@ from spillway.twin.containers import Answer, Factory, LocalProcess, Simulated
 from spillway.twin.resources import UnsupportedError
 from spillway.twin.twin import Twin
 
-BACKGROUND = ("beat", "sweep")
+BACKGROUND = ("beat", "sweep", "release")
 """Functions that run without jobs: what they call is no cost of a job."""
 
 

@@ -56,6 +56,7 @@ def settings(deployment: Deployment) -> dict[str, Settings]:
         "notify": Settings(memory_mb=256, timeout_s=30),
         "beat": Settings(memory_mb=256, timeout_s=20, reserved=reserved.beat, tick=True),
         "sweep": Settings(memory_mb=256, timeout_s=58, reserved=reserved.sweep, tick=True),
+        "release": Settings(memory_mb=256, timeout_s=30, reserved=reserved.release, tick=True),
     }
 
 

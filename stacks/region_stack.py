@@ -89,6 +89,7 @@ class RegionStack(Stack):
         self._feed(functions["beat"], messages.beats, batch=1, most=concurrency.beat - 1)
         self._tick(functions["beat"])
         self._tick(functions["sweep"])
+        self._tick(functions["release"])
         api = Api(
             self,
             "Api",

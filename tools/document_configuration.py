@@ -53,6 +53,8 @@ MEANINGS = {
     "may still run when the next begins.",
     "concurrency.sweep": "Sweeps at once: one every minute, and eight that take over the jobs of "
     "a region that is lost.",
+    "concurrency.release": "Executions that decide about releases: one every minute, and one when "
+    "a guard alarm fires.",
     "domain": "Route 53 leads clients to a healthy region by one name, and each region has its own "
     "name besides; without it, clients choose between the regional URLs.",
     "domain.name": "What clients use; `REGION.NAME` leads to one region. At most 64 characters.",
@@ -103,6 +105,8 @@ MEANINGS = {
     "models.{name}.versions.{name}.inference_ami": "SageMaker's `InferenceAmiVersion`.",
     "models.{name}.versions.{name}.service": "Expected seconds of one job: overhead + input "
     "tokens / rate + output tokens x time. Slots, waits and prices follow from a typical job.",
+    "models.{name}.versions.{name}.package": "The version's model package in SageMaker's registry: "
+    "it is released only while that is `Approved` and has this image and these weights.",
     "models.{name}.versions.{name}.baseline": "The version that its guards `slow` and `size` "
     "compare it with; the one that is listed before it, if it names none. The first one has none.",
     "models.{name}.versions.{name}.service.overhead_s": "Of every job.",
@@ -142,6 +146,15 @@ MEANINGS = {
     "inverse.",
     "models.{name}.output": "What the model promises of its answers, if more than JSON. Answers of "
     "more than 256 KiB are not judged. Judging takes complete 1,024 MB of memory.",
+    "models.{name}.release": "How a new version takes over, region by region; docs/releases.md "
+    "tells of each step.",
+    "models.{name}.release.canary_share": "Its part of a tier's jobs while it is on trial.",
+    "models.{name}.release.bake_s": "How long each step of the canary is watched.",
+    "models.{name}.release.final_bake_s": "How long a region runs wholly on it before the next "
+    "region begins.",
+    "models.{name}.release.smoke": "Inputs of jobs that it must answer in each region before it "
+    "gets any of a client's; at most 10, each at most 2,560 bytes when compressed. Without them "
+    "an idle fleet is not judged.",
     "models.{name}.output.schema": "JSON Schema (2020-12) of an answer, at most 16,384 bytes of "
     "JSON; `$ref` leads to places within it only. Texts and lists of more than 1,000 characters "
     "or items are not held against `pattern` and `uniqueItems`; `format` is not asserted.",

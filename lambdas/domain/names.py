@@ -15,6 +15,7 @@ FUNCTIONS = (
     "notify",
     "beat",
     "sweep",
+    "release",
 )
 GUARDS = ("failures", "slow", "invalid", "refused", "size")
 """What is watched of each version, by an alarm of its own in each region."""

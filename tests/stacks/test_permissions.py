@@ -124,6 +124,17 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "s3:ListBucket": {OURS},
         "lambda:InvokeFunction": {function("dispatch")},
     },
+    "release": {
+        "dynamodb:GetItem": {table("ledger"), table("gate")},
+        "dynamodb:BatchGetItem": {table("ledger")},
+        # Records, and smoke jobs.
+        "dynamodb:PutItem": {table("ledger")},
+        "sqs:SendMessage": tiers(),
+        "cloudwatch:DescribeAlarms": {
+            f"arn:aws:cloudwatch:{HERE}:alarm:spillway-dev-guard-*",
+        },
+        "lambda:InvokeFunction": {function("dispatch")},
+    },
 }
 
 EVERYTHING = {

@@ -18,6 +18,7 @@ SETTINGS = {
     "notify": (256, 30, None),
     "beat": (256, 20, 3),
     "sweep": (256, 58, 10),
+    "release": (256, 30, 2),
 }
 
 
@@ -92,7 +93,7 @@ def test_lambdas_own_lines_are_not_paid_for(dev: Assembly) -> None:
         assert logging["ApplicationLogLevel"] == "INFO"
 
 
-@pytest.mark.parametrize("name", ["dispatch", "beat", "sweep"])
+@pytest.mark.parametrize("name", ["dispatch", "beat", "sweep", "release"])
 def test_a_late_tick_or_bell_is_dropped(dev: Assembly, name: str) -> None:
     """Lambda would keep a throttled one for six hours, and work them all off after an outage."""
     target = {"Ref": function(dev, name).logical_id}
@@ -163,7 +164,7 @@ def test_what_cannot_be_worked_off_is_kept_apart(dev: Assembly, name: str) -> No
     assert dead.properties["MessageRetentionPeriod"] == 14 * 86_400
 
 
-@pytest.mark.parametrize("name", ["beat", "sweep"])
+@pytest.mark.parametrize("name", ["beat", "sweep", "release"])
 def test_the_minute_ticks(dev: Assembly, name: str) -> None:
     """Without a tick nobody renews the lease or finds what was left behind."""
     target = {"Fn::GetAtt": [function(dev, name).logical_id, "Arn"]}
