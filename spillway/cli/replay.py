@@ -112,7 +112,7 @@ def replay(  # noqa: PLR0913 a command's options
 
     Lost is a job that was accepted (202) and is in no terminal state at the end, or is gone, or
     has a result that is not its own. Waits run from acceptance to the start of the last attempt;
-    with --virtual, until an instance takes the job. GPU hours are billed from the request for an
+    with --virtual, until an instance takes it. GPU hours are billed from the request for an
     instance; the bound is what no policy could go below that keeps the first tier's target for
     99 % of its jobs. calls_per_job counts the AWS calls of
     every function but beat and sweep, which run without jobs. Over --url only what a client sees

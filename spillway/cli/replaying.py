@@ -85,6 +85,7 @@ def sentence(report: Report) -> str:
         "failed": document["failed"],
         "turned away": sum(report.turned_away.values()),
         "retried": report.retried,
+        "interrupted": report.interrupted,
         "moved": report.moved,
     }
     return ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)

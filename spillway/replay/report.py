@@ -77,6 +77,7 @@ class Report:
         turned_away: Answers other than 202, by their code.
         ended: Accepted jobs in a terminal state, by that state.
         retried: Accepted jobs that needed more than one attempt.
+        interrupted: Attempts that an instance began again, because another one was let go.
         moved: Accepted jobs that went from one region's queue to another's.
         outage: What became of a region that was lost meanwhile; None if none was.
         gpu_hours: Hours of instances, warm-up included; None where nobody could look.
@@ -94,6 +95,7 @@ class Report:
     turned_away: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     retried: int = 0
+    interrupted: int = 0
     moved: int = 0
     outage: Seen | None = None
     gpu_hours: float | None = None
@@ -152,6 +154,7 @@ class Report:
             "cancelled": self.ended.get("cancelled", 0),
             "lost": self.lost,
             "retried": self.retried,
+            "interrupted": self.interrupted,
             "moved": self.moved,
             "outage": None if self.outage is None else self.outage.document(),
             "wait_s": {name: tier.percentiles() for name, tier in self.tiers.items()},

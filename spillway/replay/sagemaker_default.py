@@ -19,6 +19,9 @@ TARGET: Final = 5.0
 IN_COOLDOWN_S: Final = 600
 OUT_COOLDOWN_S: Final = 300
 STEP_COOLDOWN_S: Final = 300
+SAMPLES_EVERY_S: Final = 10.0
+"""What AWS documents of these metrics are averages and extremes of a minute; from several samples
+the default sees a burst a minute sooner than from one at its end."""
 DIMENSION: Final = "sagemaker:variant:DesiredInstanceCount"
 
 
@@ -44,6 +47,7 @@ def install(twin: Twin, deployment: Deployment) -> None:
         return 0 if model is None else waiting(twin, deployment, endpoint.region, model).total()
 
     twin.sagemaker_metrics.elsewhere = elsewhere
+    twin.sagemaker_metrics.every_s = SAMPLES_EVERY_S
     for endpoint in twin.sagemaker.endpoints():
         if endpoint.name in models:
             _replace(twin, endpoint)

@@ -47,7 +47,7 @@ class VirtualReplay:
         self._twin = twin
         self._deployment = deployment
         self._jobs: dict[str, tuple[int, str]] = {}
-        self._taken_s: dict[str, float] = {}
+        self._taken: dict[str, tuple[int, float]] = {}
         self._course = Course.of(deployment.tiers)
         self._report = Report.of(
             {name: deployment.tiers[name].target_wait_s for name in deployment.tiers}
@@ -75,7 +75,7 @@ class VirtualReplay:
         scheduler = self._twin.scheduler
         scheduler.run_for(SETTLE_S)
         calls_before = calls_of_jobs(self._twin, self._deployment)
-        self._twin.sagemaker.observers.append(self._taken)
+        self._twin.sagemaker.observers.append(self._take)
         first_s = scheduler.now()
         arrivals = scheduler.spawn(self._arrive, iter(requests), clients, first_s)
         if outage is not None:
@@ -163,11 +163,17 @@ class VirtualReplay:
         work = work_left(self._twin, self._deployment)
         return Progress(clock_s, report.offered, report.accepted, work.queued, work.running)
 
-    def _taken(self, invocation: Invocation) -> None:
-        """Note when an instance took a job, for the last time if it does so again."""
-        with suppress(ValueError):  # Whoever else asks the endpoint names requests otherwise.
-            job, _ = parse_inference_id(invocation.inference_id)
-            self._taken_s[job] = self._twin.scheduler.now()
+    def _take(self, invocation: Invocation) -> None:
+        """Note when an instance took an attempt for the first time, and what was taken again."""
+        try:
+            job, attempt = parse_inference_id(invocation.inference_id)
+        except ValueError:  # Whoever else asks the endpoint names requests otherwise.
+            return
+        before, _ = self._taken.get(job, (0, 0.0))
+        if attempt > before:
+            self._taken[job] = (attempt, self._twin.scheduler.now())
+        elif attempt == before:
+            self._report.interrupted += 1
 
     def _look_at_instances(self, first_s: float) -> None:
         at_s, looks = self._twin.scheduler.now() - first_s, self._course.at_s
@@ -202,9 +208,9 @@ class VirtualReplay:
             moves = int(item.get("moves", {"N": "0"})["N"])
             report.moved += moves > 0
             report.retried += int(item["attempt"]["N"]) - moves > 1
-            if job in self._taken_s:
+            if job in self._taken:
                 created_s = int(item["created_ms"]["N"]) / 1000
-                wait_s = max(0.0, self._taken_s[job] - created_s)
+                wait_s = max(0.0, self._taken[job][1] - created_s)
                 report.tiers[tier].started(wait_s)
                 self._course.started(tier, created_s - first_s, wait_s)
             if "finished_ms" in item:

@@ -1,4 +1,4 @@
-"""The metrics that SageMaker publishes of asynchronous endpoints, once a minute.
+"""The metrics that SageMaker publishes of asynchronous endpoints, for every minute.
 
 The page: docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html. Of its metrics,
 those are published that fleets are scaled by: the ones of an endpoint and its queue.
@@ -28,6 +28,8 @@ class SageMakerMetrics:
             asynchronous endpoint") speaks for the first.
 
     Attributes:
+        every_s: Between two samples, which AWS does not document. They are put together by the
+            minute, which has an average and extremes.
         elsewhere: How many requests wait for an endpoint before they reach its own queue; they are
             told as if they were in it. None are, unless somebody asks what would be.
     """
@@ -41,6 +43,7 @@ class SageMakerMetrics:
         without_instances: Literal["backlog", "missing"] = "backlog",
     ) -> None:
         self.without_instances = without_instances
+        self.every_s = float(MINUTE_S)
         self.elsewhere: Callable[[Endpoint], int] = lambda _: 0
         self._scheduler = scheduler
         self._sagemaker = sagemaker
@@ -54,8 +57,8 @@ class SageMakerMetrics:
             self._timer.cancel()
 
     def _plan(self) -> None:
-        minute = int(self._scheduler.now() // MINUTE_S) + 1
-        self._timer = self._scheduler.at(minute * MINUTE_S, self._publish)
+        sample = int(self._scheduler.now() // self.every_s) + 1
+        self._timer = self._scheduler.at(sample * self.every_s, self._publish)
 
     def _publish(self) -> None:
         self._plan()
