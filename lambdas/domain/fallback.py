@@ -22,9 +22,9 @@ MARGIN_S = 180.0
 """Left of a deadline when a waiting job goes to its fallback model, beside the wait there: three
 sweeps, of which one may be late and one lost. Until then it waits for what its client asked for:
 the model may get instances, or a good version back."""
-STUCK_S = 900.0
-"""A model that only probes were sent to for so long is not waited for any more: a rollback, and the
-warming of an endpoint, take less."""
+ROLLBACK_S = 300.0
+"""In which a bad version is taken back. A model that is only sent probes for longer than that and
+the warming of an endpoint is not waited for any more."""
 
 
 def fallback_of(model: Model | None, policy: Policy) -> Model | None:
@@ -72,8 +72,8 @@ def admitted(
         now_ms: This region's time.
 
     Returns:
-        The model itself, unless it would start the job too late here and in every peer, and its
-        fallback model would not.
+        The model itself, unless it would start the job too late here and in every peer, or is stuck
+        here, and its fallback model would make it.
     """
     decide = partial(
         admission.decide,
@@ -85,7 +85,9 @@ def admitted(
         now_ms=now_ms,
     )
     decision, other = decide(model=model), fallback_of(model, policy)
-    if other is None or decision.refusal is None or decision.refusal.code != TOO_LATE:
+    too_late = decision.refusal is not None and decision.refusal.code == TOO_LATE
+    in_vain = too_late or (decision.refusal is None and _stuck(model, snapshot, now_ms))
+    if other is None or not in_vain:
         return model, decision
     second = decide(model=other)
     return (other, second) if second.refusal is None else (model, decision)
@@ -100,7 +102,6 @@ class Outlook:
         other: Its fallback model.
         tiers: All tiers, most urgent first.
         snapshot: What beat last saw of the region.
-        held_s: Seconds for which the model was only sent probes; None while it is trusted.
         now_ms: The region's time.
     """
 
@@ -108,7 +109,6 @@ class Outlook:
     other: Model
     tiers: Sequence[Tier]
     snapshot: Mapping[str, Any]
-    held_s: float | None
     now_ms: int
 
 
@@ -125,8 +125,9 @@ def at_risk(job: Waiter, outlook: Outlook, taken: Mapping[str, int]) -> bool:
         it. Not before its deadline is as near as the wait there and `MARGIN_S`, unless the model
         is off or stuck.
     """
+    model, snapshot = outlook.model, outlook.snapshot
     left_s = (job.deadline_ms - outlook.now_ms) / 1000
-    load = load_of(outlook.snapshot, outlook.other.name)
+    load = load_of(snapshot, outlook.other.name)
     waiting = {
         tier.name: load.waiting.get(tier.name, 0) + taken.get(tier.name, 0)
         for tier in outlook.tiers
@@ -135,12 +136,23 @@ def at_risk(job: Waiter, outlook: Outlook, taken: Mapping[str, int]) -> bool:
     there_s = predicted_wait_s(outlook.other, outlook.tiers, job.tier, load)
     if there_s >= left_s:
         return False
-    if outlook.model.state == "off" or (outlook.held_s or 0) >= STUCK_S:
+    if model.state == "off" or _stuck(model, snapshot, outlook.now_ms):
         return True
     if left_s > there_s + MARGIN_S:
         return False
-    here = place(job, outlook.model, outlook.tiers, outlook.snapshot, now_ms=outlook.now_ms)
-    return outlook.held_s is not None or here.start_ms > job.deadline_ms
+    here = place(job, model, outlook.tiers, snapshot, now_ms=outlook.now_ms)
+    return _open_ms(model, snapshot) is not None or here.start_ms > job.deadline_ms
+
+
+def _open_ms(model: Model, snapshot: Mapping[str, Any]) -> int | None:
+    """Since when a model is only sent probes; None while it is trusted."""
+    since_ms = snapshot.get("models", {}).get(model.name, {}).get("open_ms")
+    return int(since_ms) if since_ms is not None else None
+
+
+def _stuck(model: Model, snapshot: Mapping[str, Any], now_ms: int) -> bool:
+    since_ms = _open_ms(model, snapshot)
+    return since_ms is not None and now_ms - since_ms >= 1000 * (ROLLBACK_S + model.warm_up_s)
 
 
 def taken_over(job: Job, other: Model) -> dict[str, Any]:

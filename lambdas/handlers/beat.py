@@ -190,12 +190,13 @@ class Beat:
             serving, seen_ms = state.serving, state.capacity_ms
         plan, versions = self._planned(model, so_far.releases, state.plan)
         slots = shares.slots_in_service(model, plan, serving)
+        breaker = state.breaker.at_beat(now_ms=now_ms)
         self.gate.observe(
             model.name,
             capacity=slots,
             serving=serving,
             now_ms=seen_ms,
-            breaker=state.breaker.at_beat(now_ms=now_ms),
+            breaker=breaker,
             may_start_ms=until_ms,
             plan=plan,
         )
@@ -221,6 +222,7 @@ class Beat:
             "serving": dict(serving),
             "versions": versions,
             "service_s": model.service_s,
+            "open_ms": breaker.open_ms,
             "waiting": waiting,
             "unfinished": dict(unfinished),
             "ended": state.ended,

@@ -11,7 +11,6 @@ from typing import Self
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms as current_ms
-from lambdas.adapters.gate import GateState
 from lambdas.adapters.ledger import LiveJob
 from lambdas.adapters.logs import logger
 from lambdas.adapters.queues import RECEIVE_MAX
@@ -45,19 +44,17 @@ class Diverting:
     taken: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, endings: Endings, model: Model, state: GateState, *, now_ms: int) -> Self:
+    def of(cls, endings: Endings, model: Model, *, now_ms: int) -> Self:
         """Look at the region, if the model has a fallback at all."""
         other = fallback.fallback_of(model, endings.policy)
         snapshot = endings.gate.snapshot() if other is not None else {}
         if other is None or not admission.is_fresh(snapshot, now_ms=now_ms):
             return cls(endings=endings, outlook=None)
-        since_ms = state.breaker.open_ms or now_ms
         outlook = Outlook(
             model=model,
             other=other,
             tiers=endings.policy.tiers,
             snapshot=snapshot,
-            held_s=(now_ms - since_ms) / 1000 if state.breaker.open else None,
             now_ms=now_ms,
         )
         return cls(endings=endings, outlook=outlook)

@@ -108,12 +108,11 @@ class Sweep:
         time_left_ms: Any,
     ) -> None:
         # The gate is read first: a slot that is reserved later is younger than any judged here.
-        state = self.endings.gate.state(model.name)
-        used = state.used
+        used = self.endings.gate.state(model.name).used
         for tier in self.policy.tiers:
             counts["dead_letters"] += self._dead_letters(model.name, tier.name)
         all_of_them = _look_at_all(used, model, now_ms)
-        diverting = Diverting.of(self.endings, model, state, now_ms=now_ms)
+        diverting = Diverting.of(self.endings, model, now_ms=now_ms)
         held: set[str] = set()
         resending = Resending(queues=self.endings.queues, model=model.name)
         number = 0

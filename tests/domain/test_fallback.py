@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lambdas.domain import fallback
-from lambdas.domain.fallback import MARGIN_S, STUCK_S, Outlook
+from lambdas.domain.fallback import MARGIN_S, ROLLBACK_S, Outlook
 from lambdas.domain.policy import Policy
 from lambdas.domain.retries import retry_delay_s, tries
 from tests.domain.api_policy import ANYBODY, TIERS, model, policy
@@ -78,6 +78,14 @@ def seen(large: dict[str, Any], small: dict[str, Any], **region: Any) -> dict[st
     return {"at_ms": NOW_MS, "models": {"large": large, "small": small}, "tenants": {}} | region
 
 
+STUCK_S = ROLLBACK_S + model().warm_up_s
+
+
+def held(seconds: float | None) -> dict[str, Any]:
+    """What beat says of a model that is only sent probes for so long."""
+    return {} if seconds is None else {"open_ms": NOW_MS - round(1000 * seconds)}
+
+
 def decided(snapshot: dict[str, Any], deadline_s: float) -> tuple[str, bool]:
     """Which model a new job goes to, and whether it is taken at all."""
     known = pair()
@@ -110,6 +118,12 @@ def test_a_new_job_stays_with_its_model_when_that_makes_it_or_nobody_does(
     assert decided(seen(large, small), deadline_s) == ("large", taken)
 
 
+@pytest.mark.parametrize(("seconds", "chosen"), [(STUCK_S - 1, "large"), (STUCK_S, "small")])
+def test_a_new_job_does_not_wait_behind_a_model_that_is_stuck(seconds: float, chosen: str) -> None:
+    """Sweep would find it a minute later."""
+    assert decided(seen(IDLE | held(seconds), IDLE), 86_400) == (chosen, True)
+
+
 def test_a_peer_that_makes_it_goes_before_the_fallback_model() -> None:
     """What the client asked for elsewhere is better than something else here."""
     peer = {"state": "serving", "epoch": 1, "sequence": 1, "since_ms": NOW_MS, "seen_ms": NOW_MS}
@@ -137,8 +151,7 @@ def risk(
         model=model("large", fallback="small", state=state),
         other=model("small"),
         tiers=TIERS,
-        snapshot=seen(large, small),
-        held_s=held_s,
+        snapshot=seen(large | held(held_s), small),
         now_ms=NOW_MS,
     )
     waiting = job(model="large", created_ms=NOW_MS, deadline_ms=NOW_MS + round(1000 * left_s))

@@ -8,8 +8,11 @@ import pytest
 
 from lambdas.adapters.endpoints import output_key
 from lambdas.adapters.gate import Gate
+from lambdas.adapters.leases import Leases
 from lambdas.adapters.ledger import Attempt
 from lambdas.domain.job import Job, Status, inference_id
+from lambdas.domain.moves import Order
+from lambdas.domain.regions import LOST, Part
 from lambdas.handlers import complete, sweep
 from tests.handlers.region import HERE, MODEL, NEXT, DiedError, Region, aws
 
@@ -211,23 +214,25 @@ def test_a_late_answer_of_the_first_model_is_dropped(region: Region) -> None:
 
 
 def test_a_job_that_fell_back_moves_with_its_new_model(region: Region) -> None:
-    """A region that is lost later takes along what its jobs had become."""
+    """A region that is lost later takes nothing of what its jobs had become."""
+    leases = Leases(aws("dynamodb"), region.names.ledger)
+    for each in (HERE, NEXT):
+        leases.begin(each, now_ms=0)
     job = running(region)
     hear(region, job)
-    fallen = region.job(job)
-    moved = region.ledger.apply(
-        fallen,
-        "evacuate",
-        now_ms=0,
-        attempt=fallen.attempt + 1,
-        owner=NEXT,
-        live=f"{NEXT}#{OTHER}",
-        moves=1,
-    )
+    assert start(region, job, model=OTHER, attempt=2)
+    assert leases.lose(leases.read([HERE])[HERE])
+    there = region.elsewhere(NEXT)
+    there.write(region.policy)
 
-    assert moved.won
-    assert moved.job is not None
-    assert (moved.job.model, moved.job.asked, moved.job.earlier) == (OTHER, MODEL, 1)
+    order = Order(source=HERE, state=LOST, part=Part(number=0, of=1))
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
+    assert there.handler(sweep)({"move": order.document()}, context) == {"moved": 1}
+
+    moved = region.job(job)
+    assert (moved.owner, moved.model, moved.asked, moved.status) == (NEXT, OTHER, MODEL, "queued")
+    assert (moved.attempt, moved.moves, moved.earlier) == (3, 1, 1)
+    assert {(m["job"], m["attempt"]) for m in there.messages(OTHER)} == {(job, 3)}
 
 
 def test_an_erased_job_leaves_nothing_of_either_model(region: Region) -> None:
@@ -322,6 +327,19 @@ def test_a_waiting_job_goes_to_the_other_model_before_its_deadline(region: Regio
     assert region.lambda_.bells[-1]["model"] == OTHER
     assert not start(region, job, model=MODEL, attempt=1, slot="1.s.3")
     assert start(region, job, model=OTHER, attempt=2)
+
+
+def test_new_jobs_and_old_ones_leave_a_model_that_has_failed_for_long(region: Region) -> None:
+    """Their deadline is a day away, and the other model idle."""
+    region.see(models={OTHER: IDLE})
+    before = region.submitted("before")
+    long_ago_ms = int(1000 * region.now_s) - 3_600_000
+    region.see(open_ms=long_ago_ms, models={OTHER: IDLE})
+
+    repair(region)
+    after = region.submitted("after")
+
+    assert {region.job(job).model for job in (before, after)} == {OTHER}
 
 
 def test_a_waiting_job_stays_while_nobody_has_seen_the_region(region: Region) -> None:
