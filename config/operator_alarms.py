@@ -155,8 +155,6 @@ def of_region(deployment: Deployment, region: str) -> Iterator[OperatorAlarm]:
         sign=">",
         threshold=settings.failed_webhooks_share,
         period_s=5 * MINUTE_S,
-        periods=2,
-        needed=2,
     )
     yield OperatorAlarm(
         name=names.alarm("keys-refused"),
@@ -230,8 +228,7 @@ def of_model(deployment: Deployment, model: str) -> Iterator[OperatorAlarm | Tog
         readings={"m": _own(deployment, metrics.SLOTS_REPAIRED, "Sum", Model=model)},
         sign=">",
         threshold=0,
-        period_s=5 * MINUTE_S,
-        periods=6,
+        periods=30,
         needed=2,
     )
 
