@@ -27,6 +27,7 @@ from config.fields import (
 from config.guards import Guards
 from config.output import Output
 from config.releases import Release
+from config.scaling import Scaling
 from lambdas.domain import policy as policies
 from lambdas.domain.names import Names
 
@@ -197,6 +198,7 @@ class Model(Strict):
     handoff_s: Annotated[float, Field(gt=0, le=60)] = 0.5
     instances_min: Annotated[int, Field(ge=0, le=500)]
     instances_max: Annotated[int, Field(ge=1, le=500)]
+    scaling: Scaling = Scaling()
     network: dict[Region, Network] = {}
     invocation_timeout_s: Annotated[int, Field(ge=1, le=3600)] = 300
     request_ttl_s: Annotated[int, Field(ge=60, le=21_600)] = 300
@@ -224,6 +226,20 @@ class Model(Strict):
                 f"must be at most instances_max, {self.instances_max}",
                 self.instances_min,
             )
+        if self.attempts_max == 1 and self.instances_min < self.instances_max:
+            raise problem(
+                "attempts_max",
+                "must be at least 2 with instances_min below instances_max: an instance that is "
+                "let go may have a job, which needs another attempt",
+                self.attempts_max,
+            )
+        for number, schedule in enumerate(self.scaling.schedule):
+            if schedule.instances_min > self.instances_max:
+                raise problem(
+                    f"scaling.schedule.{number}.instances_min",
+                    f"must be at most instances_max, {self.instances_max}",
+                    schedule.instances_min,
+                )
         if self.instances_max * self.concurrency > SLOTS_MAX:
             raise problem(
                 "instances_max",

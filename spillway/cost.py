@@ -481,11 +481,13 @@ def series(deployment: Deployment, *, busy: bool) -> int:
     each = {
         "Model": len(deployment.models),
         "Tier": len(deployment.models) * len(deployment.tiers),
-        "Version": sum(len(model.versions) for model in deployment.models.values()),
+        "Version": sum(
+            len(model.versions) for model in deployment.models.values() if model.state != "off"
+        ),
         "Region": 1,
         "Why": whys,
     }
-    counted = [metric for metric in METRICS if busy or metric.resolution_s == 1]
+    counted = [metric for metric in METRICS if busy or metric.without_jobs]
     absent = sum(model.fallback is None for model in deployment.models.values())
     per_region = sum(each[metric.dimensions[-1]] for metric in counted)
     return (per_region - (absent if FELL_BACK in counted else 0)) * len(deployment.regions)

@@ -15,6 +15,7 @@ from stacks.guards_construct import Guards
 from stacks.model_permissions import model_grants
 from stacks.queues import queue_with_dead_letters
 from stacks.roles import role_of
+from stacks.scaling_construct import ScalingConstruct
 
 VARIANT = "live"
 VISIBILITY_S = 120
@@ -98,6 +99,7 @@ class ModelStack(Stack):
             resource_id=f"endpoint/{endpoint_name}/variant/{VARIANT}",
             min_capacity=self._model.instances_min if wanted else 0,
             max_capacity=self._model.instances_max,
+            scheduled_actions=self._scheduled() if wanted else None,
         )
         fleet.add_resource_dependency(endpoint)
         Guards(
@@ -108,6 +110,26 @@ class ModelStack(Stack):
             model=self._name,
             version=name,
         )
+        ScalingConstruct(
+            within, deployment=self._deployment, model=self._name, version=name, fleet=fleet
+        )
+
+    def _scheduled(self) -> list[autoscaling.CfnScalableTarget.ScheduledActionProperty] | None:
+        """Minimums by the clock; both bounds are given, as their order is checked at that time."""
+        return [
+            autoscaling.CfnScalableTarget.ScheduledActionProperty(
+                schedule=f"cron({schedule.cron})",
+                timezone=schedule.timezone,
+                scheduled_action_name=f"minimum-{number}",
+                scalable_target_action=(
+                    autoscaling.CfnScalableTarget.ScalableTargetActionProperty(
+                        min_capacity=schedule.instances_min,
+                        max_capacity=self._model.instances_max,
+                    )
+                ),
+            )
+            for number, schedule in enumerate(self._model.scaling.schedule)
+        ] or None
 
     def _container(self, version: Version) -> sagemaker.CfnModel.ContainerDefinitionProperty:
         """The image with its weights and settings; secrets stay in their store, by address."""

@@ -121,6 +121,13 @@ MEANINGS = {
     "endpoint begins with 1, and its scalable target raises it. 0 is allowed for the bounds of "
     "scaling.",
     "models.{name}.instances_max": "Most instances in each region.",
+    "models.{name}.scaling.schedule": "Other minimums of the wanted version by the clock, each "
+    "from its time on until the next one's; `instances_min` holds until the first.",
+    "models.{name}.scaling.schedule[].cron": "When, in the six fields of Application Auto Scaling: "
+    "minute, hour, day, month, weekday, year.",
+    "models.{name}.scaling.schedule[].timezone": "Of that time.",
+    "models.{name}.scaling.schedule[].instances_min": "Fewest instances in each region from then "
+    "on.",
     "models.{name}.network": "Existing subnets and security groups for the containers, for every "
     "region or none.",
     "models.{name}.network.{name}.subnets": "Their ids.",
@@ -231,6 +238,9 @@ def _inside(
         inner = _resolve(values, defs)
         if "properties" in inner:
             return field, inner, f"{path}.{{name}}"
+    items = _resolve(field.get("items", {}), defs)
+    if "properties" in items:
+        return field, items, f"{path}[]"
     return field, None, path
 
 

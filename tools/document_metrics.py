@@ -16,9 +16,9 @@ HEAD = """# Metrics
 Generated from `lambdas/domain/metrics.py` by `python tools/document_metrics.py`; a test checks it.
 
 CloudWatch reads them from the functions' logs (embedded metric format), in each region, in the
-namespace `Spillway/NAME`. What has one value for each model, or tier, comes from beat, every five
-seconds; what has one for each version tells of attempts that ended, with the batch in which they
-did. The last ones tell what happens now and then, and are there only when it does.
+namespace `Spillway/NAME`. What has a resolution of a second comes from beat, every five seconds;
+what has one of a minute tells of attempts that ended, with the batch in which they did.
+The last ones tell what happens now and then, and are there only when it does.
 `spillway replay` and tests read them from the twin: `twin.metrics`.
 
 CloudWatch charges ${price:.2f} a month for each series, by the hours in which it has data.

@@ -35,7 +35,7 @@ class GateState:
         may_start_ms: Until when jobs may be started, by the region's lease; None without one.
         credits: By tier, starts that the tier is owed.
         breaker: The model's breaker, and the outcomes that it counts.
-        ended: Attempts that ended, since counting began.
+        ended: Attempts that ended since counting began, by tier.
         started: Starts by tier since counting began, while several tiers had work.
         plan: Which versions are to have which part of the jobs; None before the first beat.
     """
@@ -48,7 +48,7 @@ class GateState:
     may_start_ms: int | None = None
     credits: Mapping[str, float] = field(default_factory=dict)
     breaker: Breaker = field(default_factory=Breaker)
-    ended: int = 0
+    ended: Mapping[str, int] = field(default_factory=dict)
     started: Mapping[str, int] = field(default_factory=dict)
     plan: Plan | None = None
 
@@ -134,21 +134,33 @@ class Gate:
         return True
 
     def release(
-        self, model: str, tokens: Collection[str], *, ok: int = 0, bad: int = 0
+        self,
+        model: str,
+        tokens: Collection[str],
+        *,
+        ok: int = 0,
+        bad: int = 0,
+        ended: Mapping[str, int] | None = None,
     ) -> GateState:
-        """Give slots back and count outcomes. May be repeated; only the counts would then drift."""
+        """Give slots back and count outcomes. May be repeated; only the counts would then drift.
+
+        Args:
+            model: Whose slots.
+            tokens: Of the slots.
+            ok: Attempts that succeeded.
+            bad: Attempts that failed.
+            ended: The same attempts, by tier.
+        """
         values: dict[str, Any] = {}
         clauses = []
         if tokens:
             clauses.append("DELETE used :tokens")
             values[":tokens"] = {"SS": sorted(tokens)}
         if ok or bad:
-            clauses.append("ADD ok :ok, bad :bad, ended :ended")
-            values |= {
-                ":ok": {"N": str(ok)},
-                ":bad": {"N": str(bad)},
-                ":ended": {"N": str(ok + bad)},
-            }
+            added = {"ok": ok, "bad": bad}
+            added |= {f"ended_{tier}": number for tier, number in (ended or {}).items()}
+            clauses.append("ADD " + ", ".join(f"{name} :{name}" for name in added))
+            values |= {f":{name}": {"N": str(number)} for name, number in added.items()}
         if not clauses:
             return self.state(model)
         reply = self.client.update_item(
@@ -328,11 +340,16 @@ def _state(item: Mapping[str, Any]) -> GateState:
             bad=number("bad"),
             open_ms=int(number("open_ms")) if "open_ms" in item else None,
         ),
-        ended=int(number("ended")),
-        started={
-            name.removeprefix("started_"): int(number(name))
-            for name in item
-            if name.startswith("started_")
-        },
+        ended=_counts(item, "ended_"),
+        started=_counts(item, "started_"),
         plan=Plan.read(json.loads(item["plan"]["S"])) if "plan" in item else None,
     )
+
+
+def _counts(item: Mapping[str, Any], prefix: str) -> dict[str, int]:
+    """What was counted by tier."""
+    return {
+        name.removeprefix(prefix): int(float(value["N"]))
+        for name, value in item.items()
+        if name.startswith(prefix)
+    }

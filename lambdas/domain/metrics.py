@@ -28,13 +28,20 @@ class Metric:
     resolution_s: Literal[1, 60]
     meaning: str
 
+    @property
+    def without_jobs(self) -> bool:
+        """Whether it has values while there are no jobs: what beat sees has."""
+        return self.resolution_s == 1
 
-def _seen(name: str, unit: Unit, meaning: str, *, tier: bool = False) -> Metric:
+
+def _seen(
+    name: str, unit: Unit, meaning: str, *, of: Literal["Model", "Tier", "Version"] = "Model"
+) -> Metric:
     """What beat sees every five seconds."""
     return Metric(
         name=name,
         unit=unit,
-        dimensions=("Model", "Tier") if tier else ("Model",),
+        dimensions=("Model",) if of == "Model" else ("Model", of),
         resolution_s=1,
         meaning=meaning,
     )
@@ -70,7 +77,7 @@ BURST_RATIO: Final = _seen(
     "BurstRatio",
     "None",
     "Instances that the work will need when new ones are warm, if the arrivals' slope goes on / "
-    "instances now",
+    "instances",
 )
 INSTANCES: Final = _seen("Instances", "Count", "Instances in service, of all versions that serve")
 IN_FLIGHT: Final = _seen("InFlight", "Count", "Slots in use: attempts on their way to an answer")
@@ -84,13 +91,33 @@ BACKLOG: Final = _seen(
     "Backlog",
     "Count",
     "Jobs that wait; messages of jobs that have ended are not among them",
-    tier=True,
+    of="Tier",
 )
 OLDEST_WAIT: Final = _seen(
     "OldestWait",
     "Seconds",
     "Age of the oldest unfinished job; 0 while none waits, unless it is too old to be at work",
-    tier=True,
+    of="Tier",
+)
+
+VERSION_PRESSURE: Final = _seen(
+    "Pressure",
+    "None",
+    "The same for a version's part of the work, when an instance that is asked for now is warm",
+    of="Version",
+)
+VERSION_BURST_RATIO: Final = _seen(
+    "BurstRatio",
+    "None",
+    "The same for a version's part of the work / instances asked for: scaling buys by it",
+    of="Version",
+)
+VERSION_INSTANCES: Final = _seen("Instances", "Count", "Instances in service", of="Version")
+SPARE: Final = _seen(
+    "Spare",
+    "Count",
+    "Instances beyond what the work needs and beyond those that are kept in any case",
+    of="Version",
 )
 
 COMPLETED: Final = _outcome(
@@ -156,6 +183,10 @@ METRICS: Final = (
     LOWEST_SHARE,
     BACKLOG,
     OLDEST_WAIT,
+    VERSION_PRESSURE,
+    VERSION_BURST_RATIO,
+    VERSION_INSTANCES,
+    SPARE,
     COMPLETED,
     FAILED,
     INVALID_OUTPUT,

@@ -130,6 +130,10 @@ class Names:
         """The alarm that takes a version back, by one of `GUARDS`."""
         return f"{self.deployment}-guard-{model}-{version}-{guard}"
 
+    def scaling(self, model: str, version: str, what: str) -> str:
+        """A policy that scales a version's fleet, and the alarm that calls it."""
+        return f"{self.deployment}-scaling-{model}-{version}-{what}"
+
     @property
     def key_alias(self) -> str:
         """The alias of a region's own key, when the deployment has keys of its own."""

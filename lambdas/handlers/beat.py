@@ -16,7 +16,7 @@ from typing import Any
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
 from lambdas.adapters.directory import Directory
-from lambdas.adapters.endpoints import Fleet
+from lambdas.adapters.endpoints import Fleet, Instances
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.leases import Leases
@@ -184,8 +184,10 @@ class Beat:
         self, model: Model, so_far: _Seen, now_ms: int, until_ms: int | None
     ) -> dict[str, Any]:
         state = self.gate.state(model.name)
-        serving, seen_ms = self._serving_of(model), now_ms
-        if serving is None:
+        fleet, seen_ms = self._fleet_of(model), now_ms
+        found = {name: each.serving for name, each in (fleet or {}).items() if each.serving > 0}
+        serving: Mapping[str, int] = found
+        if fleet is None:
             # Endpoints serve also while nobody can describe them: what is known of them grows old.
             serving, seen_ms = state.serving, state.capacity_ms
         plan, versions = self._planned(model, so_far.releases, state.plan)
@@ -225,24 +227,23 @@ class Beat:
             "open_ms": breaker.open_ms,
             "waiting": waiting,
             "unfinished": dict(unfinished),
-            "ended": state.ended,
+            "ended": dict(state.ended),
+            "fleet": {name: [each.serving, each.ordered] for name, each in (fleet or {}).items()},
             "started": dict(state.started),
             "oldest_s": {tier: (now_ms - at) / 1000 for tier, at in oldest_ms.items()},
         }
 
-    def _serving_of(self, model: Model) -> Mapping[str, int] | None:
-        """Instances of the versions that serve; None if SageMaker does not say."""
+    def _fleet_of(self, model: Model) -> Mapping[str, Instances] | None:
+        """Instances of every version; None if SageMaker does not say."""
+        names = self.policy.names
         try:
-            return self._serving(model)
+            return {
+                version: self.fleet.instances(names.endpoint(model.name, version))
+                for version in (model.versions if model.state != "off" else ())
+            }
         except AWS_ERRORS as error:
             logger.warning("instances not seen", model=model.name, reason=reason(error))
             return None
-
-    def _serving(self, model: Model) -> dict[str, int]:
-        """Instances of all versions that serve, also of those that should not have any."""
-        endpoint = self.policy.names.endpoint
-        seen = {v: self.fleet.instances(endpoint(model.name, v)) for v in model.versions}
-        return {version: number for version, number in seen.items() if number > 0}
 
     def _planned(
         self, model: Model, releases: Mapping[str, Release] | None, last: Plan | None

@@ -4,7 +4,7 @@ Every step may be repeated. The ledger decides which attempt won; slot, webhook 
 from what the ledger says, so that a crash between any two of them is repaired by doing them again.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
@@ -39,6 +39,7 @@ class _Freed:
     slots: set[str] = field(default_factory=set)
     ok: int = 0
     bad: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +163,7 @@ class Endings:
         if outcome.won:
             self.outcomes.failed(job, code=code)
             if job.slot:
-                self._free(job.model, job.slot, bad=1)
+                self._free(job, job.slot, bad=1)
         self._ended(job, outcome, now_ms=now_ms)
         return outcome
 
@@ -256,7 +257,9 @@ class Endings:
         """
         self.outcomes.publish()
         for model, freed in list(self.freed.items()):
-            state = self.gate.release(model, freed.slots, ok=freed.ok, bad=freed.bad)
+            state = self.gate.release(
+                model, freed.slots, ok=freed.ok, bad=freed.bad, ended=freed.ended
+            )
             if state.wanted_ms is not None:
                 self.functions.ring(model=model, tier=None, jobs=None)
             del self.freed[model]
@@ -271,7 +274,7 @@ class Endings:
             return  # forgotten, or a later attempt runs: its slot is not ours to give
         if job.slot:
             won = int(outcome.won)
-            self._free(job.model, job.slot, ok=ok * won, bad=bad * won)
+            self._free(job, job.slot, ok=ok * won, bad=bad * won)
         if job.webhook:
             self.outbox.announce(job)
         self._done_with(job, now_ms=now_ms)
@@ -281,11 +284,13 @@ class Endings:
         if job.live is not None:
             self.ledger.apply(job, "vacate", now_ms=now_ms)
 
-    def _free(self, model: str, slot: str, *, ok: int = 0, bad: int = 0) -> None:
-        freed = self.freed[model]
+    def _free(self, job: Job, slot: str, *, ok: int = 0, bad: int = 0) -> None:
+        freed = self.freed[job.model]
         freed.slots.add(slot)
         freed.ok += ok
         freed.bad += bad
+        if ok or bad:
+            freed.ended[job.tier] += ok + bad
 
 
 def result_keys(job: Job, policy: Policy, attempts: Iterable[int]) -> set[str]:
