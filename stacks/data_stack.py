@@ -1,10 +1,11 @@
-"""The global tables, in the primary region: the ledger and the directory."""
+"""The global tables, in the primary region: the ledger and the directory; and what shows all."""
 
 from aws_cdk import Environment, Stack
 from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
 from config.schema import Deployment
+from stacks.dashboards_construct import Dashboard
 from stacks.lifetime import removal
 
 TEXT = dynamodb.AttributeType.STRING
@@ -26,6 +27,8 @@ class DataStack(Stack):
         )
         self._ledger(deployment)
         self._directory(deployment)
+        if len(deployment.regions) > 1:
+            Dashboard(self, "Dashboard", deployment=deployment, regions=deployment.regions)
 
     def _ledger(self, deployment: Deployment) -> None:
         """Jobs, releases and leases: one truth, strongly consistent between regions.

@@ -19,6 +19,7 @@ from stacks.acknowledgement import acknowledge
 from stacks.alarms_construct import Alarms, AlarmsTopic
 from stacks.api_construct import Api
 from stacks.buckets import private_bucket, replicate
+from stacks.dashboards_construct import Dashboard
 from stacks.encryption import let_services_use, own_key
 from stacks.firewall_construct import Firewall
 from stacks.functions_construct import Functions, settings
@@ -73,6 +74,7 @@ class RegionStack(Stack):
         Alarms(
             self, "Alarms", deployment=deployment, region=region, of=of_region(deployment, region)
         )
+        Dashboard(self, "Dashboard", deployment=deployment, regions=[region])
         functions = Functions(
             self,
             "Functions",

@@ -118,6 +118,10 @@ class Names:
         """Where a region's alarms tell people."""
         return f"{self.deployment}-alarms"
 
+    def dashboard(self, region: str | None) -> str:
+        """A region's dashboard, or that of all of them; names of dashboards are global."""
+        return self.deployment if region is None else f"{self.deployment}-{region}"
+
     def alarm(self, what: str) -> str:
         """An alarm that a person reads, by what it tells of."""
         return f"{self.deployment}-alarm-{what}"
