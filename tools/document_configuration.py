@@ -89,8 +89,8 @@ MEANINGS = {
     "and `hub`.",
     "models.{name}.versions.{name}.artifact.s3": "The archive with the weights; every region "
     "reads its own copy.",
-    "models.{name}.versions.{name}.artifact.directory": "Where the archive comes from; nothing "
-    "packs or uploads it yet.",
+    "models.{name}.versions.{name}.artifact.directory": "Where the archive comes from: `spillway "
+    "model register` packs and uploads it.",
     "models.{name}.versions.{name}.artifact.hub": "A repository of the Hugging Face hub: the "
     "container gets `HF_MODEL_ID` and `HF_REVISION`.",
     "models.{name}.versions.{name}.artifact.revision": "The commit in the hub; required with it.",

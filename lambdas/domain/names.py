@@ -138,6 +138,10 @@ class Names:
         """A policy that scales a version's fleet, and the alarm that calls it."""
         return f"{self.deployment}-scaling-{model}-{version}-{what}"
 
+    def package_group(self, model: str) -> str:
+        """The group of a model's packages in the model registry."""
+        return f"{self.deployment}-{model}"
+
     @property
     def key_alias(self) -> str:
         """The alias of a region's own key, when the deployment has keys of its own."""
