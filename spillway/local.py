@@ -96,6 +96,28 @@ def start(
     return twin
 
 
+def update(
+    twin: Twin, config: Path | str, *, replaced: Mapping[str, Factory] | None = None
+) -> Deployment:
+    """Deploy a changed configuration over the one that runs.
+
+    Args:
+        twin: Which was started with the former one.
+        config: The deployment, with the same name, regions and models.
+        replaced: What serves some endpoints instead of what the configuration says.
+
+    Raises:
+        LocalError: Synth failed, or the change cannot be made here.
+        ConfigError: The configuration breaks the schema.
+    """
+    deployment = load(config)
+    try:
+        twin.update(synthesize(config), containers=containers(deployment) | dict(replaced or {}))
+    except (AssemblyError, DeploymentError, UnsupportedError) as error:
+        raise LocalError(str(error)) from error
+    return deployment
+
+
 def directory(twin: Twin, deployment: Deployment) -> Directory:
     """The directory of a deployment that runs here."""
     session = twin.operator(deployment.primary_region)

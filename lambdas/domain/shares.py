@@ -55,18 +55,24 @@ def plan(release: Release | None, model: Model, region: str, tiers: Iterable[Tie
 
 
 def shares_in_service(
-    planned: Mapping[str, float], instances: Mapping[str, int], *, on_trial: str | None = None
+    planned: Mapping[str, float],
+    instances: Mapping[str, int],
+    *,
+    on_trial: str | None = None,
+    busy: float = 1.0,
 ) -> dict[str, float]:
     """Share the jobs of a tier among the versions that can take them now.
 
     A release begins when functions know of it, before the new version has an endpoint; instances
     come and go one by one. So what serves carries what does not, and no version gets more than
-    its part of the instances while a trusted one has some to spare.
+    its instances can work on while those of a trusted one are idle.
 
     Args:
         planned: By version, summing to 1; see `Plan.shares`.
         instances: In service by version; nothing for one that does not serve.
         on_trial: Takes nothing over from others, unless nothing else serves.
+        busy: Part of all slots that are in use, 0 to 1: the fewer there are, the more of them one
+            version can have. When all are, each gets its part of the instances.
 
     Returns:
         Shares by version, summing to 1; nothing if none of the planned versions serves.
@@ -79,7 +85,8 @@ def shares_in_service(
     missing = 1 - sum(shares.values())
     for name, number in trusted.items():
         shares[name] += missing * number / sum(trusted.values())
-    parts = {name: number / sum(serving.values()) for name, number in serving.items()}
+    whole = sum(serving.values()) * max(busy, 1e-6)
+    parts = {name: number / whole for name, number in serving.items()}
     over = {name: max(0.0, shares[name] - parts[name]) for name in serving}
     room = {name: max(0.0, parts[name] - shares[name]) for name in trusted}
     moved = min(sum(over.values()), sum(room.values()))
@@ -127,6 +134,7 @@ def shares_of_attempt(
     attempt: int,
     *,
     on_trial: str | None = None,
+    busy: float = 1.0,
 ) -> Mapping[str, float]:
     """The versions that one attempt may run on.
 
@@ -136,13 +144,14 @@ def shares_of_attempt(
         attempt: Numbered from 1: a further one stays away from a version on trial, which may be
             what failed it.
         on_trial: As `shares_in_service` takes it.
+        busy: As `shares_in_service` takes it.
 
     Returns:
         Shares by version; nothing if the job has to wait.
     """
     if instances is None:
         return {name: share for name, share in planned.items() if share > 0}
-    shares = shares_in_service(planned, instances, on_trial=on_trial)
+    shares = shares_in_service(planned, instances, on_trial=on_trial, busy=busy)
     trusted = {name: share for name, share in shares.items() if name != on_trial}
     if attempt > 1 and trusted:
         return trusted if any(trusted.values()) else dict.fromkeys(trusted, 1.0)

@@ -61,12 +61,16 @@ class Versions:
     Attributes:
         plan: The shares of the versions.
         serving: Instances in service by version; None if nobody knows.
+        used: Slots that were in use before.
+        usable: All slots.
     """
 
     plan: Plan
     serving: Mapping[str, int] | None
+    used: int
+    usable: int
 
-    def choose(self, ticket: Ticket) -> str | None:
+    def choose(self, ticket: Ticket, *, started: int) -> str | None:
         """The version that an attempt runs on; None if it has to wait for one."""
         if ticket.version is not None:
             known = self.serving is None or self.serving.get(ticket.version)
@@ -76,6 +80,7 @@ class Versions:
             self.serving,
             ticket.attempt,
             on_trial=self.plan.on_trial,
+            busy=min(1.0, (self.used + started + 1) / max(1, self.usable)),
         )
         if not any(share > 0 for share in carrying.values()):
             return None
@@ -168,7 +173,7 @@ class Dispatcher:
         try:
             if not self.gate.reserve(model.name, tokens, capacity=usable):
                 return True, nothing
-            versions = self._versions(model, state, at_ms)
+            versions = self._versions(model, state, usable, at_ms)
             self._start_all(model, versions, pulls, tokens, result, lone=lone)
         except AWS_ERRORS as error:
             # The word stands, so the next free slot rings; else beat does.
@@ -188,11 +193,12 @@ class Dispatcher:
             more = not lone and (free > number or not self._leave_word(model, usable, state))
         return more and not result.in_vain, result.started
 
-    def _versions(self, model: Model, state: GateState, now_ms: int) -> Versions:
+    def _versions(self, model: Model, state: GateState, usable: int, now_ms: int) -> Versions:
         """What runs what; the instances that beat saw too long ago are not believed."""
         fresh = now_ms - state.capacity_ms <= 1000 * capacity.CAPACITY_FRESH_S
         plan = state.plan or shares.plan(None, model, self.region, self.policy.tiers)
-        return Versions(plan, state.serving if fresh else None)
+        serving = state.serving if fresh else None
+        return Versions(plan, serving, len(state.used), usable)
 
     def _may_start(self, state: GateState, now_ms: int) -> bool:
         """Whether the region holds its lease; one that has no peers needs none."""
@@ -260,7 +266,7 @@ class Dispatcher:
         if ticket.version is not None and not versions.plan.may_run(ticket.version):
             self._void(ticket, result)
             return
-        version = versions.choose(ticket)
+        version = versions.choose(ticket, started=result.started.total())
         if version is None:
             result.deferred += 1
             self._later(model, ticket)

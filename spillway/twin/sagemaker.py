@@ -225,7 +225,7 @@ class SageMaker:
         self.assumptions = assumptions or Assumptions()
         self.observers: list[Callable[[Request], object]] = []
         self._scheduler = scheduler
-        self._containers = containers
+        self.containers = dict(containers)
         self._warm_up_factor = warm_up_factor
         self._notice_s = notice_s
         self._deployed_warm = deployed_warm
@@ -277,7 +277,7 @@ class SageMaker:
         model = config["ProductionVariants"][0].get("ModelName", "")
         if f"{region}/{model}" not in self._models:
             raise ValueError(f"Could not find model {model!r}.")
-        factory = self._containers.get(name)
+        factory = self.containers.get(name)
         if factory is None:
             raise ValueError(f"nothing on this machine serves endpoint {name!r}; give a container")
         definition = self._models[f"{region}/{model}"].get("PrimaryContainer") or {}

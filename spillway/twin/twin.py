@@ -222,6 +222,24 @@ class Twin:
         self.cloudformation.deploy(self.assembly)
         return self
 
+    def update(self, assembly: Path | str, *, containers: Mapping[str, Factory]) -> None:
+        """Change the stacks to those of another assembly, as a further deployment does.
+
+        Args:
+            assembly: The cloud assembly's folder.
+            containers: What serves endpoints, those that are new among them, by their names.
+
+        Raises:
+            AssemblyError: There is no assembly, or it is not the code that is here.
+            UnsupportedError: A change cannot be made here; nothing was changed.
+            DeploymentError: AWS would refuse a resource.
+        """
+        changed = Assembly(assembly)
+        check_code(changed.stacks)
+        self.sagemaker.containers.update(containers)
+        self.cloudformation.update(changed)
+        self.assembly = changed
+
     def reseed(self, seed: int) -> None:
         """Draw everything random, also what moto draws, from another seed from now on."""
         self.scheduler.reseed(seed)

@@ -55,6 +55,14 @@ def test_a_version_gets_no_more_than_its_instances_can_carry() -> None:
         assert shares == pytest.approx({"v1": 5 / 6, "v2": 1 / 6})
 
 
+def test_a_version_gets_all_its_share_while_its_instances_can_carry_it() -> None:
+    """The old instances stay for a while: a release must not leave half of the jobs to them."""
+    full, both = {"v1": 0.0, "v2": 1.0}, {"v1": 1, "v2": 1}
+    assert shares_in_service(full, both, busy=0.5) == {"v1": 0.0, "v2": 1.0}
+    assert shares_in_service(full, both, busy=0.8)["v2"] == pytest.approx(0.625)
+    assert shares_in_service(full, both, busy=1.0)["v2"] == pytest.approx(0.5)
+
+
 def test_a_version_on_trial_gets_no_more_than_its_share() -> None:
     """It is given a tenth because it may be bad, however many instances it has."""
     assert shares_in_service(CANARY, {"v1": 1, "v2": 4}, on_trial="v2") == pytest.approx(CANARY)
@@ -82,12 +90,12 @@ def test_without_news_of_instances_the_plan_is_what_there_is() -> None:
     assert shares_of_attempt({"v1": 0.0, "v2": 1.0}, None, 1) == {"v2": 1.0}
 
 
-@given(plans, fleets, trials)
+@given(plans, fleets, trials, st.floats(0, 1))
 def test_shares_are_whole(
-    planned: dict[str, float], instances: dict[str, int], trial: str | None
+    planned: dict[str, float], instances: dict[str, int], trial: str | None, busy: float
 ) -> None:
     """A job that no version gets is never started; who does not serve gets none."""
-    shares = shares_in_service(planned, instances, on_trial=trial)
+    shares = shares_in_service(planned, instances, on_trial=trial, busy=busy)
     serving = {name for name in planned if instances.get(name)}
     assert shares.keys() == serving
     assert all(share >= -1e-9 for share in shares.values())

@@ -687,3 +687,30 @@ def test_the_buss_event_is_the_one_of_cloudwatch(event: AlarmEvent) -> None:
         "was not greater than the threshold (10.0) (minimum 2 datapoints for ALARM -> OK "
         "transition)."
     )
+
+
+def test_an_alarm_on_metric_math_can_be_described(world: World) -> None:
+    """Functions of the deployment ask what its alarms say.
+
+    API reference, "MetricDataQuery": an expression's `Period` is optional.
+    """
+    stat = {"Metric": {"Namespace": "App", "MetricName": "Depth"}, "Period": 60, "Stat": "Sum"}
+    world.alarms.put(
+        "123456789012",
+        REGION,
+        {
+            "AlarmName": "math",
+            "ComparisonOperator": "GreaterThanThreshold",
+            "EvaluationPeriods": 1,
+            "Threshold": 1,
+            "Metrics": [
+                {"Id": "depth", "MetricStat": stat, "ReturnData": False},
+                {"Id": "twice", "Expression": "depth * 2"},
+            ],
+        },
+    )
+    (alarm,) = world.client("cloudwatch").describe_alarms(AlarmNames=["math"])["MetricAlarms"]
+    assert {query["Id"]: query.get("Period") for query in alarm["Metrics"]} == {
+        "depth": None,
+        "twice": None,
+    }
