@@ -92,6 +92,7 @@ class RegionStack(Stack):
         self._tick(functions["beat"])
         self._tick(functions["sweep"])
         self._tick(functions["release"])
+        self._hear_guards(deployment, functions["release"])
         api = Api(
             self,
             "Api",
@@ -175,6 +176,26 @@ class RegionStack(Stack):
             batch_size=batch,
             max_concurrency=most,
             report_batch_item_failures=True,
+        )
+
+    def _hear_guards(self, deployment: Deployment, function: lambda_.Function) -> None:
+        """Let release look at once when a guard alarm fires; what is missed it sees by its tick."""
+        events.Rule(
+            function,
+            "Guards",
+            event_pattern=events.EventPattern(
+                source=["aws.cloudwatch"],
+                detail_type=["CloudWatch Alarm State Change"],
+                detail={
+                    "alarmName": [{"prefix": f"{deployment.name}-guard-"}],
+                    "state": {"value": ["ALARM"]},
+                },
+            ),
+            targets=[
+                targets.LambdaFunction(
+                    function, max_event_age=Duration.minutes(1), retry_attempts=0
+                )
+            ],
         )
 
     def _tick(self, function: lambda_.Function) -> None:

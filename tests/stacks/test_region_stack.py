@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from spillway.twin.events import matches
 from tests.stacks.assemblies import Assembly, Resource
 
 HERE = "Region-us-east-1"
@@ -164,6 +165,29 @@ def test_what_cannot_be_worked_off_is_kept_apart(dev: Assembly, name: str) -> No
     assert dead.properties["MessageRetentionPeriod"] == 14 * 86_400
 
 
+def test_release_hears_of_its_own_guard_alarms_only(dev: Assembly) -> None:
+    """A neighbour's alarms, or those that scale, would have it look at everything all the time."""
+    (rule,) = (
+        rule.properties
+        for rule in dev.resources("AWS::Events::Rule", stack=HERE)
+        if "EventPattern" in rule.properties
+    )
+    release = function(dev, "release").logical_id
+    assert [target["Arn"] for target in rule["Targets"]] == [{"Fn::GetAtt": [release, "Arn"]}]
+
+    def heard(name: str, state: str) -> bool:
+        detail = {"alarmName": name, "state": {"value": state}}
+        event = {"source": "aws.cloudwatch", "detail-type": "CloudWatch Alarm State Change"}
+        return matches(rule["EventPattern"], event | {"detail": detail})
+
+    names = dev.deployment.names
+    guard = names.guard_alarm("embedder", "v1", "failures")
+    assert heard(guard, "ALARM")
+    assert not heard(guard, "OK")
+    assert not heard(names.alarm("wait-embedder-batch"), "ALARM")
+    assert not heard(f"another-{guard}", "ALARM")
+
+
 @pytest.mark.parametrize("name", ["beat", "sweep", "release"])
 def test_the_minute_ticks(dev: Assembly, name: str) -> None:
     """Without a tick nobody renews the lease or finds what was left behind."""
@@ -172,6 +196,7 @@ def test_the_minute_ticks(dev: Assembly, name: str) -> None:
         rule.properties
         for rule in dev.resources("AWS::Events::Rule", stack=HERE)
         if rule.properties["Targets"][0]["Arn"] == target
+        and "ScheduleExpression" in rule.properties
     ]
 
     assert [rule["ScheduleExpression"] for rule in rules] == ["rate(1 minute)"]

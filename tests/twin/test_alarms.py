@@ -335,6 +335,8 @@ def test_metric_math_is_watched(world: World) -> None:
         "Expression": "IF(ended >= 10, failed / ended, 0)",
     }
     assert trigger["Metrics"][2]["MetricStat"]["Metric"]["MetricName"] == "Failed"
+    described = world.client("cloudwatch").describe_alarms()["MetricAlarms"][0]["Metrics"]
+    assert [each["Id"] for each in described] == ["rate", "ended", "failed", "completed"]
     told = invocation(event)["alarmData"]["configuration"]["metrics"]
     assert told[0]["expression"].startswith("IF(")
     assert told[2]["metricStat"]["stat"] == "Sum"
