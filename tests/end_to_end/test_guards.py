@@ -20,6 +20,7 @@ HOUR_S = 3600
 EVERY_S = 4
 """Between two jobs of a model."""
 BEAT_S = 5
+WARM_UP_S = 60
 STORY_S_MAX = 400
 
 
@@ -76,8 +77,8 @@ class Story:
         ]
 
     def submit(self) -> None:
-        """One more job of each model."""
-        for model in MODELS:
+        """One more job of each model, and two of that whose failures are to be a fifth of some."""
+        for model in ("broken", *MODELS):
             number = len(self.jobs.setdefault(model, []))
             value = {"name": f"{model}-{number}"}
             self.jobs[model].append(self.client.submit(model=model, tier="batch", input=value))
@@ -140,6 +141,9 @@ def story(module_world: World) -> Story:
         world.model("slow").answers(lambda request: {}, service_s=service_s, version=version)
 
     world.model("late").answers(_fails(story, "late", 3), version="v2")
+    for region in world.deployment.regions:  # where it has nothing to do, it idles at zero
+        old = world.twin.sagemaker.endpoint(region, world.names.endpoint("late", "v1"))
+        world.twin.sagemaker.resize(old, 0)
     decide(world)  # they begin
     world.run_for(3 * BEAT_S)
     decide(world)  # smoke jobs were answered
@@ -205,6 +209,8 @@ def test_a_version_that_turns_bad_after_an_hour_is_taken_back_everywhere(story: 
     assert "guard failures" in event.why
     assert {view["status"] for view in story.views("late")} == {"completed"}
     assert story.views("late")[-1]["version"] == "v1"
+    waited = [view["timings"]["queue_s"] for view in story.views("late")]
+    assert max(waited) > WARM_UP_S, "they waited in the queue while the old endpoint warmed up"
     print(f"late: taken back {story.took_s('late'):.0f} s after its first misdeed")  # noqa: T201
     assert story.took_s("late") < 300
     elsewhere = story.world.deployment.regions[1]
@@ -217,14 +223,14 @@ def test_a_version_that_turns_bad_after_an_hour_is_taken_back_everywhere(story: 
 @pytest.mark.parametrize("model", MODELS)
 def test_nothing_runs_on_it_a_beat_after_the_alarm(story: Story, model: str) -> None:
     """The event is acted on at once, and the record is read by every beat."""
-    (alarm,) = (
-        event
+    fired_s = next(
+        event.at_s
         for event in story.world.twin.alarms.history
         if f"-guard-{model}-v2-" in event.alarm.name and event.state.value == "ALARM"
     )
     decided_s = rolled_back(story, model).at_ms / 1000
 
-    assert 0 <= decided_s - alarm.at_s < 3, "it did not wait for the minute's tick"
+    assert 0 <= decided_s - fired_s < 3, "it did not wait for the minute's tick"
     last_s = max(at_s for at_s, _ in story.invoked(model, "v2"))
     assert last_s < decided_s + BEAT_S + 1
     assert story.gone_s[model] < decided_s + BEAT_S + EVERY_S + 1
