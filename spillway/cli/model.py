@@ -198,19 +198,25 @@ def _shown(archive: Archive) -> dict[str, Any]:
 
 
 def _show(document: dict[str, Any], console: Console) -> None:
-    sent = document["uploaded"]
-    rows = [
-        (region, arn, "uploaded" if sent[region] else "was there" if document["archive"] else "-")
-        for region, arn in document["packages"].items()
-    ]
-    console.print(table(None, ("region", "model package", "archive"), rows))
-    console.print("in the configuration, beside the version's image:", highlight=False)
-    console.print(f'  package: "{document["package"]}"', highlight=False, soft_wrap=True)
+    """Addresses are long, and wanted whole."""
+    for region, arn in document["packages"].items():
+        archive = ""
+        if document["archive"]:
+            archive = (
+                ", archive uploaded" if document["uploaded"][region] else ", archive was there"
+            )
+        _print(console, f"{arn}{archive}")
+    _print(console, "in the configuration, beside the version's image:")
+    _print(console, f'  package: "{document["package"]}"')
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def _tell(document: dict[str, Any], text: str, *, as_json: bool) -> None:
     answer(
         document,
         as_json=as_json,
-        render=lambda console: console.print(text, highlight=False, soft_wrap=True),
+        render=lambda console: _print(console, text),
     )

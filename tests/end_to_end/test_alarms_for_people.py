@@ -141,6 +141,9 @@ def test_every_alarm_rings_for_its_cause_and_ends_with_it(
     """An alarm that never rang is a hope, and one that never ends is not looked at any more."""
     world.run_for(60)
     assert ringing(world) == set()
+    shown = world.aws("cloudwatch").describe_alarms(AlarmNamePrefix=world.names.alarm(""))
+    found = {each["AlarmName"] for each in shown["MetricAlarms"] + shown["CompositeAlarms"]}
+    assert found == {alarm.name for alarm in alarms(world)}
     with mock.patch.object(Courier, "deliver", return_value=FAILED):
         for minute in range(12):
             disturb(world, client, minute)
