@@ -2,7 +2,7 @@
 
 The one list: the stacks create them from it, dashboards show them, `docs/alarms.md` is written
 from it. Every alarm is one of a section of the runbook, which its description links to. Alarms
-that scale fleets or take versions back are not here.
+that scale fleets are not here, and those that take versions back are in `config/guard_alarms.py`.
 """
 
 import math

@@ -25,8 +25,8 @@ Generated from `config/operator_alarms.py` by `python tools/document_alarms.py`;
 Each region tells its topic `NAME-alarms` when an alarm rings and when it is over; `alarms` in the
 [configuration](configuration.md) says who reads it, and sets thresholds. The names here begin with
 `NAME-alarm-`. Thresholds are those of `config/dev.yaml`, for its model `{model}`. What to do about
-each is in its section of the [runbook](runbook.md). Other alarms scale fleets and take bad versions
-back; nobody is woken by them.
+each is in its section of the [runbook](runbook.md). Alarms that take bad versions back,
+`NAME-guard-MODEL-VERSION-…`, tell the same topic; those that scale fleets tell nobody.
 
 | alarm | rings when | meaning | a month |
 | --- | --- | --- | ---: |
