@@ -14,7 +14,7 @@ from config.schema import Deployment
 from lambdas.domain import metrics
 from lambdas.domain.metrics import Metric
 
-FIRST: Final = "The history of the releases of MODEL says whether it was taken back."
+FIRST: Final = "`spillway release history MODEL` says whether it was taken back."
 ATTEMPTS: Final = "completed + failed"
 
 
