@@ -164,7 +164,7 @@ def unknown(command: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("document_name", ["docs/runbook.md", "docs/models.md"])
+@pytest.mark.parametrize("document_name", ["docs/runbook.md", "docs/models.md", "docs/releases.md"])
 def test_every_command_in_it_exists(document_name: str) -> None:
     """Whoever is woken at night types what stands there."""
     commands = spoken(read(document_name)) if (ROOT / document_name).exists() else []
@@ -203,7 +203,8 @@ def test_every_alarm_links_to_a_section_of_the_runbook() -> None:
 
 
 @pytest.mark.parametrize(
-    "document_name", ["README.md", "docs/alarms.md", "docs/runbook.md", "CONTRIBUTING.md"]
+    "document_name",
+    ["README.md", "docs/alarms.md", "docs/releases.md", "docs/runbook.md", "CONTRIBUTING.md"],
 )
 def test_links_and_files_exist(document_name: str) -> None:
     """A reader who follows a name must arrive."""
