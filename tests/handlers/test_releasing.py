@@ -299,3 +299,21 @@ def test_a_function_that_dies_between_any_two_calls_is_repaired_by_the_next(
     finish(begun)
     tick(begun)
     assert record(begun).step == 1
+
+
+def test_a_region_that_is_away_is_put_off_by_another(begun: Region) -> None:
+    """Its own function does not run, or must not decide about clients that go elsewhere."""
+    for region, state in ((HERE, "lost"), (NEXT, "serving"), (THIRD, "serving")):
+        aws("dynamodb").put_item(
+            TableName=begun.names.ledger,
+            Item={
+                "pk": {"S": f"region#{region}"},
+                "epoch": {"N": "2"},
+                "sequence": {"N": "1"},
+                "state": {"S": state},
+            },
+        )
+    tick(begun.elsewhere(THIRD))
+    put_off = record(begun)
+    assert put_off.order == (NEXT, THIRD, HERE)
+    assert (put_off.step, put_off.events[-1].what) == (0, "put off")
