@@ -112,29 +112,6 @@ def comparison(reports: Sequence[Report]) -> Table:
     return table(title, columns, rows, numbers=len(columns) - 1)
 
 
-def teller(seen: Seen, console: Console) -> Callable[[], None]:
-    """What tells each step of an outage in a line, when it is called next."""
-    told: set[str] = set()
-
-    def tell() -> None:
-        steps = {
-            "died": seen.died
-            and f"{seen.region} dies, holding {seen.held} unfinished jobs; requests to it go to "
-            "the next region",
-            "lost": seen.lost_s is not None
-            and f"{seen.region} is declared lost by its peers, {seen.lost_s:.0f} s after its death",
-            "moved": seen.moved_s is not None
-            and f"{seen.region} holds no unfinished job any more, {seen.moved_s:.0f} s after its "
-            "death: they wait and run elsewhere",
-        }
-        for step, line in steps.items():
-            if line and step not in told:
-                told.add(step)
-                console.print(line, highlight=False, soft_wrap=True)
-
-    return tell
-
-
 def lost_region(seen: Seen) -> str:
     """What became of a region that died."""
     if seen.lost_s is None or seen.moved_s is None:
