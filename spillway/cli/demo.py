@@ -231,9 +231,8 @@ def _replay(assembly: Path, release: _Release, console: Console, limit: int | No
     deployment, bad = release.deployment, release.bad
     requests = _requests(deployment, limit)
     what = f"{len(requests)} requests of a code-completion service, virtual clock"
-    console.print(
-        f"{what}; {min(BURST, len(requests))} of them {SPEED:g} times as fast as recorded"
-    )
+    fast = min(BURST, len(requests))
+    console.print(f"{what}; {fast} of them {SPEED:g} times as fast as recorded", soft_wrap=True)
     replaced = {}
     if bad is not None:
         endpoint = deployment.names.endpoint(bad.seen.model, bad.seen.version)
