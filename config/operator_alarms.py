@@ -19,6 +19,8 @@ Sign = Literal[">", ">=", "<"]
 MINUTE_S: Final = 60
 WAIT_MINUTES_MIN: Final = 3
 """Shorter waits over target are bursts."""
+IDLE_MINUTES: Final = 30
+"""For which instances complete nothing before somebody is told: well over any warm-up."""
 WEBHOOKS_MIN: Final = 10
 """Tries in five minutes: of fewer, one application's bad address makes most."""
 
@@ -184,6 +186,7 @@ def of_region(deployment: Deployment, region: str) -> Iterator[OperatorAlarm]:
 def of_model(deployment: Deployment, model: str) -> Iterator[OperatorAlarm | Together]:
     """Alarms of a model in a region; those of several others come after them."""
     names, settings = deployment.names, deployment.alarms
+    settings_of_model = deployment.models[model]
     for tier in TIERS:
         yield _dead_letters(
             deployment,
@@ -230,6 +233,40 @@ def of_model(deployment: Deployment, model: str) -> Iterator[OperatorAlarm | Tog
         threshold=0,
         periods=30,
         needed=2,
+    )
+    if settings_of_model.state != "off":
+        for version in settings_of_model.versions:
+            yield _idle(deployment, model, version)
+
+
+def _idle(deployment: Deployment, model: str, version: str) -> OperatorAlarm:
+    """Instances that are paid for and complete nothing, though work waits or nobody needs them.
+
+    Those of a minimum without work are none: somebody wanted them. Beat does not know of minimums
+    by the clock, so where there are some, only work that waits tells.
+    """
+    scheduled = bool(deployment.models[model].scaling.schedule)
+    of = {"Model": model, "Version": version}
+    readings = {
+        "instances": _own(deployment, metrics.VERSION_INSTANCES, "Minimum", **of),
+        "pressure": _own(deployment, metrics.VERSION_PRESSURE, "Minimum", **of),
+        "completed": _own(deployment, metrics.COMPLETED, "Sum", **of),
+    }
+    if not scheduled:
+        readings["spare"] = _own(deployment, metrics.SPARE, "Minimum", **of)
+    why = "pressure" if scheduled else "pressure + spare"
+    return OperatorAlarm(
+        name=deployment.names.alarm(f"idle-{model}-{version}"),
+        section="idle-instances",
+        meaning=f"Instances of {model} {version} have completed nothing for {IDLE_MINUTES} "
+        "minutes, though work waits for them or nobody needs them: they cost money for nothing.",
+        first="Look at the endpoint's log, and at its scaling activities.",
+        readings=readings,
+        expression=f"IF(FILL(completed, 0) > 0, 0, IF({why} > 0, instances, 0))",
+        sign=">=",
+        threshold=1,
+        periods=IDLE_MINUTES,
+        needed=IDLE_MINUTES,
     )
 
 

@@ -6,7 +6,7 @@ Nobody types step sizes in: they follow from how long a job takes and an instanc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from fractions import Fraction
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -22,14 +22,21 @@ OUT_POINTS = (2, 3)
 """How many of how many data points buy: one alone may be a beat that saw half of a burst."""
 PRESSURES = (1, 2, 4, 8, 16, 32, 64)
 """From which pressures steps begin; the first is where a target begins to be missed."""
-RATIOS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
-"""From which burst ratios steps begin. A step covers all of its range, so it may buy up to a half
-too much; twenty instances for each one are the most that a single step may be."""
+RATIOS = tuple(
+    Fraction(ratio)
+    for ratio in (
+        "1 11/10 6/5 5/4 4/3 3/2 5/3 7/4 2 7/3 5/2 8/3 3 7/2 4 5 6 8 12 20".split()  # noqa: SIM905
+    )
+)
+"""From which burst ratios steps begin, as many as a policy may have. Up to three for each one,
+fleets of up to three get exactly what they need; larger ones a little less, and the rest later."""
+BELOW = 0.005
 SPARES = ((1, 1), (3, 2), (6, 4), (12, 8), (24, 16))
 """From so many spare instances, so many are let go at once: at most two thirds of them."""
 IN_POINTS_MIN = 3
-IDLE_POINTS = 30
-"""Minutes for which instances complete nothing before somebody is told."""
+IN_WARM_UPS = 2
+"""For so many warm-up times an instance must be spare: one that goes just before the next burst is
+missed for one of them, and is paid for as long without being of use."""
 
 
 class Schedule(Strict):
@@ -88,7 +95,7 @@ class Steps:
         pressure: By the version's pressure above 1, percent.
         burst: By its burst ratio above 1, percent.
         spare: By its spare instances above 1, instances.
-        spare_points: Minutes for which instances must be spare: as long as new ones need.
+        spare_points: Minutes for which instances must be spare.
         spare_cooldown_s: Between two steps in.
     """
 
@@ -118,8 +125,11 @@ def steps(*, target_wait_s: float, warm_up_s: float, instances_max: int) -> Step
         (float(pressure), math.ceil(100 * pressure * target_wait_s / window_s))
         for pressure in PRESSURES
     ]
+    # At exactly 1 the alarm is quiet, so the least change is an instance. A ratio is a quotient,
+    # which may come out a little less than it is.
     by_ratio = [
-        (lower, math.ceil(100 * (upper - 1))) for lower, upper in pairwise((*RATIOS, RATIOS[-1]))
+        (max(1.0, round(float(ratio) - BELOW, 3)), max(1, math.ceil(100 * (ratio - 1))))
+        for ratio in RATIOS
     ]
     return Steps(
         pressure=_steps([(lower, min(change, most)) for lower, change in by_pressure]),
@@ -127,7 +137,7 @@ def steps(*, target_wait_s: float, warm_up_s: float, instances_max: int) -> Step
         spare=_steps(
             [(float(lower), -change) for lower, change in SPARES if lower <= instances_max]
         ),
-        spare_points=max(IN_POINTS_MIN, math.ceil(warm_up_s / PERIOD_S)),
+        spare_points=max(IN_POINTS_MIN, math.ceil(IN_WARM_UPS * warm_up_s / PERIOD_S)),
         spare_cooldown_s=math.ceil(window_s),
     )
 

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from config.alarms import Alarms
+from config.costs import instance_prices
 from config.fields import (
     WORDS,
     EnvironmentName,
@@ -146,6 +147,9 @@ class Version(Strict):
     instance_type: Annotated[
         str, text(r"^ml\.[a-z0-9]+\.[a-z0-9]+$", "a SageMaker instance type, like ml.g5.xlarge")
     ]
+    usd_per_hour: Annotated[
+        float | None, Field(gt=0, le=1000, description="Of an instance, if not the list price.")
+    ] = None
     volume_gb: Annotated[int | None, Field(ge=1, le=512)] = None
     startup_timeout_s: Annotated[int, Field(ge=60, le=3600)] = 600
     inference_ami: str | None = None
@@ -174,6 +178,11 @@ class Version(Strict):
                 self.volume_gb,
             )
         return self
+
+    @property
+    def instance_usd_per_hour(self) -> float | None:
+        """What an instance costs, or None if nobody knows."""
+        return self.usd_per_hour or instance_prices().get(self.instance_type)
 
     def image_in(self, region: str) -> str:
         """The image's address in a region's own registry."""
@@ -381,6 +390,7 @@ class Deployment(Strict):
     concurrency: Concurrency = Concurrency()
     domain: Domain | None = None
     alarms: Alarms = Alarms()
+    cost_hourly_max_usd: Annotated[float | None, Field(gt=0, le=1_000_000)] = None
     tiers: dict[TierName, Tier]
     models: Annotated[dict[Slug, Model], Field(min_length=1, max_length=50)]
 
@@ -466,6 +476,32 @@ class Deployment(Strict):
                         field, f"would have the same endpoint as {taken[endpoint]}", endpoint
                     )
                 taken[endpoint] = field
+        return self
+
+    @model_validator(mode="after")
+    def _within_cost(self) -> Self:
+        if self.cost_hourly_max_usd is None:
+            return self
+        most, parts = 0.0, []
+        for name, model in self.models.items():
+            for version, settings in model.versions.items() if model.state != "off" else ():
+                usd = settings.instance_usd_per_hour
+                if usd is None:
+                    raise problem(
+                        f"models.{name}.versions.{version}.usd_per_hour",
+                        f"is required with cost_hourly_max_usd: config/instances.yaml has no price "
+                        f"of {settings.instance_type}",
+                    )
+                all_of_it = usd * model.instances_max * len(self.regions)
+                most += all_of_it
+                parts.append(f"{name} {version} {all_of_it:.2f}")
+        if most > self.cost_hourly_max_usd:
+            raise problem(
+                "cost_hourly_max_usd",
+                f"must be at least {most:.2f}, what all instances of all versions in all regions "
+                f"cost an hour ({', '.join(parts)}), or instances_max must be lower",
+                self.cost_hourly_max_usd,
+            )
         return self
 
     @model_validator(mode="after")

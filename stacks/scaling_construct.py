@@ -9,14 +9,14 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from config import scaling
-from config.scaling import FAST_PERIOD_S, IDLE_POINTS, OUT_POINTS, PERIOD_S, Step
+from config.scaling import FAST_PERIOD_S, OUT_POINTS, PERIOD_S, Step
 from config.schema import TIERS, Deployment
 
 ADJUST = "StepScaling"
 
 
 class ScalingConstruct(Construct):
-    """Out by pressure and by bursts, in by spare instances, one from none; and who sees idleness.
+    """Out by pressure and by bursts, in by spare instances, one from none.
 
     Args:
         scope: Of the fleet.
@@ -48,7 +48,6 @@ class ScalingConstruct(Construct):
         self._wake()
         self._out()
         self._in()
-        self._idle()
 
     @property
     def _who(self) -> str:
@@ -116,40 +115,11 @@ class ScalingConstruct(Construct):
             "spare",
             policy,
             description=f"{self._who} has had more instances than its work needs for {minutes} "
-            "minutes, as long as a new one needs to warm up: some are let go.",
+            "minutes: some are let go.",
             metrics=[self._metric("m", "Spare", "Minimum", PERIOD_S, returned=True)],
             comparison_operator="GreaterThanOrEqualToThreshold",
             threshold=1,
             evaluation_periods=minutes,
-        )
-
-    def _idle(self) -> None:
-        """Instances that cost money and complete nothing."""
-        # A scheduled minimum keeps instances without work on purpose: beat does not know of it.
-        wasted = "pressure" if self._model.scaling.schedule else "pressure + spare"
-        self._alarm(
-            "idle",
-            None,
-            description=f"Instances of {self._who} have completed nothing for {IDLE_POINTS} "
-            "minutes, though work waits for them or they are more than are kept without work: "
-            "they cost money for nothing.",
-            metrics=[
-                self._metric("instances", "Instances", "Minimum", PERIOD_S),
-                self._metric("pressure", "Pressure", "Minimum", PERIOD_S),
-                *(
-                    []
-                    if self._model.scaling.schedule
-                    else [self._metric("spare", "Spare", "Minimum", PERIOD_S)]
-                ),
-                self._metric("completed", "Completed", "Sum", PERIOD_S),
-                self._expression(
-                    f"IF(FILL(completed, 0) > 0, 0, IF({wasted} > 0, instances, 0))",
-                    "instances for nothing",
-                ),
-            ],
-            comparison_operator="GreaterThanOrEqualToThreshold",
-            threshold=1,
-            evaluation_periods=IDLE_POINTS,
         )
 
     def _policy(
@@ -187,7 +157,7 @@ class ScalingConstruct(Construct):
     def _alarm(
         self,
         what: str,
-        policy: autoscaling.CfnScalingPolicy | None,
+        policy: autoscaling.CfnScalingPolicy,
         *,
         description: str,
         metrics: list[cloudwatch.CfnAlarm.MetricDataQueryProperty],
@@ -208,7 +178,7 @@ class ScalingConstruct(Construct):
             datapoints_to_alarm=datapoints_to_alarm,
             # Without beats nobody knows what is needed, so nothing is bought and nothing let go.
             treat_missing_data="notBreaching",
-            alarm_actions=None if policy is None else [policy.ref],
+            alarm_actions=[policy.ref],
         )
 
     def _metric(

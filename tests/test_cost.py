@@ -79,7 +79,7 @@ def test_an_unknown_instance_type_is_an_error_that_names_the_price_table() -> No
     odd = chat.versions["v1"].model_copy(update={"instance_type": "ml.q9.huge"})
     models = {"chat": chat.model_copy(update={"versions": {"v1": odd}})}
 
-    with pytest.raises(CostError, match=r"prices\.yaml has no price for ml\.q9\.huge"):
+    with pytest.raises(CostError, match=r"instances\.yaml has no price for ml\.q9\.huge"):
         document(dev.model_copy(update={"models": models}))
 
 

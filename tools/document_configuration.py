@@ -121,6 +121,10 @@ MEANINGS = {
     "endpoint begins with 1, and its scalable target raises it. 0 is allowed for the bounds of "
     "scaling.",
     "models.{name}.instances_max": "Most instances in each region.",
+    "cost_hourly_max_usd": "What the instances may cost an hour when every version in every "
+    "region has its `instances_max`: more is refused. A monthly budget of 730 such hours watches.",
+    "models.{name}.versions.{name}.usd_per_hour": "What an instance costs, where it is not the "
+    "list price of `config/instances.yaml`.",
     "models.{name}.scaling.schedule": "Other minimums of the wanted version by the clock, each "
     "from its time on until the next one's; `instances_min` holds until the first.",
     "models.{name}.scaling.schedule[].cron": "When, in the six fields of Application Auto Scaling: "

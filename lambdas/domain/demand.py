@@ -9,14 +9,19 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from lambdas.domain.bursts import Arrivals
+from lambdas.domain.bursts import Arrivals, fast_s
 from lambdas.domain.capacity import Load, pressure, slots
 from lambdas.domain.policy import Model, Tier
 
 DRAIN_SHARE = 0.5
 """What has piled up is to be worked off within this share of the time that warming up took."""
-KEPT_UTILIZATION = 0.8
+NEEDED_UTILIZATION = 0.85
+"""How busy new instances are to be with what comes then: at more, work waits by mere chance."""
+KEPT_UTILIZATION = 0.65
 """An instance is spare only if the others would be no busier than this without it."""
+PEAK_UTILIZATION = 0.8
+"""The same for peaks of urgent tiers alone, before which patient work steps back."""
+ROUNDING = 1e-6
 LAST_JOBS_MIN = 0.37
 """The last instance is spare when fewer jobs than this come while another one would warm up, by the
 fast average: after a lone job that takes about as long as warming up does (8 x exp(-3))."""
@@ -30,6 +35,7 @@ class Demand:
         instances: In service.
         ordered: That there will be when those that were asked for are warm.
         in_use: Slots in use, of its own.
+        held: The same, averaged over the warm-up time.
         waiting: Jobs that wait for it, by tier.
         oldest_s: Age of the oldest of them in seconds, by tier.
         arrivals: How its work comes, by tier.
@@ -38,6 +44,7 @@ class Demand:
     instances: int
     ordered: int
     in_use: float
+    held: float
     waiting: Mapping[str, float]
     oldest_s: Mapping[str, float]
     arrivals: Mapping[str, Arrivals]
@@ -61,6 +68,7 @@ def part(whole: Demand, shares: Mapping[str, float], *, instances: int, ordered:
         instances=instances,
         ordered=ordered,
         in_use=whole.in_use * min(1.0, of_work),
+        held=whole.held * min(1.0, of_work),
         waiting={tier: number * shares.get(tier, 0.0) for tier, number in whole.waiting.items()},
         oldest_s=whole.oldest_s,
         arrivals={
@@ -103,11 +111,12 @@ def needed(model: Model, tiers: Sequence[Tier], demand: Demand) -> float:
             arrivals = demand.of(tier.name)
             until_warm += demand.waiting.get(tier.name, 0.0)
             if tier.target_wait_s <= soon_s:
-                then = arrivals.ahead()
+                then = arrivals.ahead(model)
                 until_warm += (arrivals.fast + then) / 2 * warm_s
                 after += (then if horizon_s == soon_s else arrivals.slow) * (horizon_s - warm_s)
         piled_up = max(0.0, until_warm - demand.ordered * one * warm_s)
-        most = max(most, (piled_up + after) / (one * (horizon_s - warm_s)))
+        rest_s = horizon_s - warm_s
+        most = max(most, (piled_up + after / NEEDED_UTILIZATION) / (one * rest_s))
     return most
 
 
@@ -120,8 +129,8 @@ def _overdue(tier: Tier, demand: Demand, horizon_s: float) -> float:
 
 
 def burst_ratio(model: Model, tiers: Sequence[Tier], demand: Demand) -> float:
-    """Instances needed when new ones are warm / instances ordered, one at least."""
-    return needed(model, tiers, demand) / max(1, demand.ordered)
+    """Whole instances needed when new ones are warm / instances ordered, one at least."""
+    return math.ceil(needed(model, tiers, demand) - ROUNDING) / max(1, demand.ordered)
 
 
 def floor(model: Model, *, live: bool, warm: bool) -> int:
@@ -168,22 +177,29 @@ def kept(
 
 
 def _busy_with(model: Model, tiers: Sequence[Tier], demand: Demand) -> int:
-    """Instances that a version's own work keeps busy enough."""
+    """Instances that a version's own work keeps busy enough.
+
+    Each tier counts with those before it, by how it comes within its own target wait: what waits
+    for a while anyway need not be held for its peaks. Those are held for tiers that cannot wait.
+    """
+    if not any(demand.waiting.values()):
+        # The averages never fall to nothing: the last one goes when less than a job comes in the
+        # time that another would warm up.
+        coming = model.warm_up_s * sum(arrivals.fast for arrivals in demand.arrivals.values())
+        if coming <= LAST_JOBS_MIN:
+            return math.ceil(demand.held / slots(model, 1)) if demand.in_use else 0
     window_s = DRAIN_SHARE * model.warm_up_s
-    rate = 0.0
+    one = model.concurrency / model.service_s
+    most = waiting = fast = slow = 0.0
     for tier in tiers:
         arrivals = demand.of(tier.name)
-        rate += demand.waiting.get(tier.name, 0.0) / max(window_s, tier.target_wait_s)
-        urgent = tier.target_wait_s <= window_s
-        rate += max(arrivals.fast, arrivals.slow) if urgent else arrivals.slow
-    # What is at work tells more than what was expected of it; one that is let go loses its jobs.
-    busy = math.ceil(demand.in_use / slots(model, 1)) if rate else 0
-    # The averages never fall to nothing: the last one goes when less than a job comes in the time
-    # that another would warm up.
-    coming = model.warm_up_s * sum(arrivals.fast for arrivals in demand.arrivals.values())
-    if not any(demand.waiting.values()) and coming <= LAST_JOBS_MIN:
-        return busy
-    return max(busy, math.ceil(rate * model.service_s / model.concurrency / KEPT_UTILIZATION))
+        waiting += demand.waiting.get(tier.name, 0.0) / max(window_s, tier.target_wait_s)
+        fast, slow = fast + arrivals.fast, slow + arrivals.slow
+        most = max(most, (waiting + slow) / KEPT_UTILIZATION)
+        if tier.target_wait_s <= fast_s(model.warm_up_s, model.service_s):
+            most = max(most, (waiting + fast) / PEAK_UTILIZATION)
+    # Long jobs go on when no more of them come, and one that is let go loses what it works on.
+    return max(math.ceil(most / one), math.ceil(demand.held / slots(model, 1)))
 
 
 def spare(demand: Demand, *, kept: int) -> int:

@@ -228,6 +228,7 @@ class Beat:
             "waiting": waiting,
             "unfinished": dict(unfinished),
             "ended": dict(state.ended),
+            "spent_s": state.spent_s,
             "fleet": {name: [each.serving, each.ordered] for name, each in (fleet or {}).items()},
             "started": dict(state.started),
             "oldest_s": {tier: (now_ms - at) / 1000 for tier, at in oldest_ms.items()},

@@ -40,6 +40,7 @@ class _Freed:
     ok: int = 0
     bad: int = 0
     ended: Counter[str] = field(default_factory=Counter)
+    spent_s: float = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +164,7 @@ class Endings:
         if outcome.won:
             self.outcomes.failed(job, code=code)
             if job.slot:
-                self._free(job, job.slot, bad=1)
+                self._free(job, job.slot, now_ms=now_ms, bad=1)
         self._ended(job, outcome, now_ms=now_ms)
         return outcome
 
@@ -258,7 +259,12 @@ class Endings:
         self.outcomes.publish()
         for model, freed in list(self.freed.items()):
             state = self.gate.release(
-                model, freed.slots, ok=freed.ok, bad=freed.bad, ended=freed.ended
+                model,
+                freed.slots,
+                ok=freed.ok,
+                bad=freed.bad,
+                ended=freed.ended,
+                spent_s=freed.spent_s,
             )
             if state.wanted_ms is not None:
                 self.functions.ring(model=model, tier=None, jobs=None)
@@ -274,7 +280,7 @@ class Endings:
             return  # forgotten, or a later attempt runs: its slot is not ours to give
         if job.slot:
             won = int(outcome.won)
-            self._free(job, job.slot, ok=ok * won, bad=bad * won)
+            self._free(job, job.slot, now_ms=now_ms, ok=ok * won, bad=bad * won)
         if job.webhook:
             self.outbox.announce(job)
         self._done_with(job, now_ms=now_ms)
@@ -284,13 +290,14 @@ class Endings:
         if job.live is not None:
             self.ledger.apply(job, "vacate", now_ms=now_ms)
 
-    def _free(self, job: Job, slot: str, *, ok: int = 0, bad: int = 0) -> None:
+    def _free(self, job: Job, slot: str, *, now_ms: int, ok: int = 0, bad: int = 0) -> None:
         freed = self.freed[job.model]
         freed.slots.add(slot)
         freed.ok += ok
         freed.bad += bad
         if ok or bad:
             freed.ended[job.tier] += ok + bad
+            freed.spent_s += (now_ms - (job.started_ms or now_ms)) / 1000
 
 
 def result_keys(job: Job, policy: Policy, attempts: Iterable[int]) -> set[str]:

@@ -10,6 +10,7 @@ from lambdas.domain.bursts import Arrivals
 from lambdas.domain.capacity import Load
 from lambdas.domain.demand import Demand
 from lambdas.domain.metrics import Metric
+from lambdas.domain.pace import Pace
 from lambdas.domain.policy import Model, Policy
 
 STARTS_DECAY = 0.9
@@ -56,19 +57,24 @@ class Measures:
                 seen["unfinished"], seen["ended"], last["unfinished"], last["ended"]
             )
             arrivals = {
-                tier: before.after(came.get(tier, 0) / seconds, seconds, warm_up_s=model.warm_up_s)
+                tier: before.after(came.get(tier, 0) / seconds, seconds, model=model)
                 for tier, before in arrivals.items()
             }
             values.append((metrics.ARRIVAL_RATE, sum(came.values()) / seconds))
+        pace, paced = self._paced(model, seen, last, load, seconds)
+        held = bursts.averaged(
+            last.get("held", 0.0), load.in_use, seconds, constant_s=model.warm_up_s
+        )
         whole = Demand(
             instances=load.instances,
             ordered=load.instances,
             in_use=load.in_use,
+            held=held,
             waiting=backlog,
             oldest_s=seen["oldest_s"],
             arrivals=arrivals,
         )
-        ratio = demand.burst_ratio(model, self.policy.tiers, whole)
+        ratio = demand.burst_ratio(paced, self.policy.tiers, whole)
         values.append((metrics.BURST_RATIO, ratio))
         starts = _starts(seen, last)
         share = dispatch.lowest_share(self.policy.tiers, starts, backlog)
@@ -77,6 +83,8 @@ class Measures:
         seen |= {
             "arrivals": {tier: each.document() for tier, each in arrivals.items()},
             "starts": starts,
+            "pace": pace.document(),
+            "held": held,
         }
         self.metrics.publish({"Model": model.name}, values, at_ms=now_ms)
         for tier in self.policy.tiers:
@@ -89,7 +97,24 @@ class Measures:
                 [(metrics.BACKLOG, waiting), (metrics.OLDEST_WAIT, oldest_s)],
                 at_ms=now_ms,
             )
-        self._tell_versions(model, seen, whole, now_ms)
+        self._tell_versions(paced, seen, whole, now_ms)
+
+    def _paced(
+        self,
+        model: Model,
+        seen: Mapping[str, Any],
+        last: Mapping[str, Any],
+        load: Load,
+        seconds: float,
+    ) -> tuple[Pace, Model]:
+        """How long jobs take at present, and the model with that time."""
+        pace = Pace.read(last.get("pace"))
+        if isinstance(last.get("ended"), Mapping) and "spent_s" in last and seconds > 0:
+            ended = max(0, sum(seen["ended"].values()) - sum(last["ended"].values()))
+            took_s = max(0.0, seen["spent_s"] - last["spent_s"])
+            took_s = Pace.spent_s(model, load, took_s, elapsed_s=seconds)
+            pace = pace.after(ended, took_s, elapsed_s=seconds, model=model)
+        return pace, pace.of(model)
 
     def _tell_versions(
         self, model: Model, seen: Mapping[str, Any], whole: Demand, now_ms: int

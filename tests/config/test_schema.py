@@ -73,7 +73,12 @@ REFUSED = [
     ("log_retention_days", 8, "log_retention_days", "1, 3, 5, 7, 14, 30, 60, 90, 180 or 365"),
     ("requests_per_5_min_per_address", 50, "requests_per_5_min_per_address", "100"),
     ("requests_per_5_min_per_address", 14999, "requests_per_5_min_per_address", "15000"),
-    ("colour", "red", "colour", "account, alarms, concurrency, domain, encryption"),
+    (
+        "colour",
+        "red",
+        "colour",
+        "account, alarms, concurrency, cost_hourly_max_usd, domain, encryption",
+    ),
     ("models/chat/fallback", "gpt", "models.chat.fallback", "another model of this deployment: e"),
     ("models/chat/fallback", "chat", "models.chat.fallback", "another model of this deployment"),
     ("models/chat/fallback", "Chat!", "models.chat.fallback", "lower-case letters"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lambdas.domain.bursts import Arrivals
 from lambdas.domain.demand import (
+    NEEDED_UTILIZATION,
     Demand,
     burst_ratio,
     floor,
@@ -32,7 +33,13 @@ def steady(rate: float) -> Arrivals:
 def demand(instances: int = 1, **changes: Any) -> Demand:
     """Nothing to do."""
     idle = Demand(
-        instances=instances, ordered=instances, in_use=0, waiting={}, oldest_s={}, arrivals={}
+        instances=instances,
+        ordered=instances,
+        in_use=0,
+        held=0,
+        waiting={},
+        oldest_s={},
+        arrivals={},
     )
     return replace(idle, **changes)
 
@@ -46,9 +53,9 @@ def alone(load: Demand, *, floor: int = 0) -> int:
 def test_enough_is_wanted_for_the_rate_and_for_what_piles_up() -> None:
     """Instances for the rate alone would never get rid of what waited for them."""
     busy = demand(arrivals={"interactive": steady(ONE)})
-    assert burst_ratio(model(), TIERS, busy) == pytest.approx(1)
+    assert needed(model(), TIERS, busy) == pytest.approx(1 / NEEDED_UTILIZATION)
     behind = replace(busy, waiting={"interactive": ONE * model().warm_up_s})
-    assert needed(model(), TIERS, behind) == pytest.approx(1 + 2)
+    assert needed(model(), TIERS, behind) == pytest.approx(1 / NEEDED_UTILIZATION + 2)
     rising = demand(arrivals={"interactive": Arrivals(fast=2 * ONE, slow=ONE)})
     assert burst_ratio(model(), TIERS, rising) > 3
 
@@ -56,7 +63,7 @@ def test_enough_is_wanted_for_the_rate_and_for_what_piles_up() -> None:
 def test_patient_work_fills_slack_and_buys_nothing_that_it_can_do_without() -> None:
     """A night's batch would else buy the whole fleet, though one instance has an hour for it."""
     hour = ONE * 3000
-    assert burst_ratio(model(), TIERS, demand(waiting={"batch": hour})) < 1
+    assert burst_ratio(model(), TIERS, demand(waiting={"batch": hour})) == 1
     assert burst_ratio(model(), TIERS, demand(waiting={"interactive": hour})) > 10
     busy = {"interactive": steady(ONE / 2)}
     assert burst_ratio(model(), TIERS, demand(waiting={"batch": hour}, arrivals=busy)) > 1
@@ -100,7 +107,7 @@ def test_spare_is_what_neither_work_nor_a_floor_needs() -> None:
     assert alone(demand(4), floor=1) == 3
     assert alone(demand(4)) == 4
     assert alone(demand(4, arrivals=rate)) == 2
-    assert alone(demand(4, arrivals=rate, in_use=4.0 * model().concurrency)) == 1
+    assert alone(demand(4, held=2.5 * model().concurrency, in_use=12)) == 2, "long jobs go on"
     assert alone(replace(demand(4), ordered=6)) == 0, "just asked for"
 
 
@@ -112,9 +119,9 @@ def test_the_old_version_stays_until_the_new_one_has_what_it_needs() -> None:
         "v0": demand(1),
     }
     floors = {"v0": 0, "v1": 0, "v2": 1}
-    assert kept(model(), TIERS, parts, floors, named={"v1", "v2"}) == {"v0": 0, "v1": 3, "v2": 4}
-    parts["v2"] = replace(parts["v2"], instances=4, ordered=4)
-    assert kept(model(), TIERS, parts, floors, named={"v1", "v2"}) == {"v0": 0, "v1": 0, "v2": 4}
+    assert kept(model(), TIERS, parts, floors, named={"v1", "v2"}) == {"v0": 0, "v1": 4, "v2": 5}
+    parts["v2"] = replace(parts["v2"], instances=5, ordered=5)
+    assert kept(model(), TIERS, parts, floors, named={"v1", "v2"}) == {"v0": 0, "v1": 0, "v2": 5}
 
 
 def test_the_floor_is_the_live_versions_minimum_and_one_for_a_version_on_trial() -> None:
