@@ -24,7 +24,7 @@ sweeps, of which one may be late and one lost. Until then it waits for what its 
 the model may get instances, or a good version back."""
 ROLLBACK_S = 300.0
 """In which a bad version is taken back. A model that is only sent probes for longer than that and
-the warming of an endpoint is not waited for any more."""
+the warming of an endpoint is not waited for any more, but for one job that tries it."""
 
 
 def fallback_of(model: Model | None, policy: Policy) -> Model | None:
@@ -73,7 +73,9 @@ def admitted(
 
     Returns:
         The model itself, unless it would start the job too late here and in every peer, or is stuck
-        here, and its fallback model would make it.
+        here, and its fallback model would make it. Of a model that is stuck and has no job, it is
+        the model again, if the deadline leaves time to go to the other one later: without jobs
+        that try it, nobody would know when it is well.
     """
     decide = partial(
         admission.decide,
@@ -90,7 +92,12 @@ def admitted(
     if other is None or not in_vain:
         return model, decision
     second = decide(model=other)
-    return (other, second) if second.refusal is None else (model, decision)
+    tries_it = (
+        not too_late
+        and not any(snapshot["models"][model.name].get("unfinished", {}).values())
+        and deadline_s > second.predicted_wait_s + MARGIN_S
+    )
+    return (model, decision) if tries_it or second.refusal is not None else (other, second)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,14 +133,7 @@ def at_risk(job: Waiter, outlook: Outlook, taken: Mapping[str, int]) -> bool:
         is off or stuck.
     """
     model, snapshot = outlook.model, outlook.snapshot
-    left_s = (job.deadline_ms - outlook.now_ms) / 1000
-    load = load_of(snapshot, outlook.other.name)
-    waiting = {
-        tier.name: load.waiting.get(tier.name, 0) + taken.get(tier.name, 0)
-        for tier in outlook.tiers
-    }
-    load = replace(load, waiting=waiting)
-    there_s = predicted_wait_s(outlook.other, outlook.tiers, job.tier, load)
+    left_s, there_s = _left_s(job, outlook), _there_s(job, outlook, taken)
     if there_s >= left_s:
         return False
     if model.state == "off" or _stuck(model, snapshot, outlook.now_ms):
@@ -142,6 +142,40 @@ def at_risk(job: Waiter, outlook: Outlook, taken: Mapping[str, int]) -> bool:
         return False
     here = place(job, model, outlook.tiers, snapshot, now_ms=outlook.now_ms)
     return _open_ms(model, snapshot) is not None or here.start_ms > job.deadline_ms
+
+
+def tries_it(job: Job, outlook: Outlook, taken: Mapping[str, int]) -> bool:
+    """Whether a waiting job that is `at_risk` may stay, alone, to try a model that is stuck.
+
+    Args:
+        job: Queued, and with its own model.
+        outlook: What is known of both models.
+        taken: Jobs by tier that the fallback model got since the snapshot was taken.
+
+    Returns:
+        False once the model failed it there: the next one that is accepted goes on. Nor when its
+        deadline leaves no time to go to the fallback model later.
+    """
+    model = outlook.model
+    if model.state == "off" or not _stuck(model, outlook.snapshot, outlook.now_ms):
+        return False
+    in_time = _left_s(job, outlook) > _there_s(job, outlook, taken) + MARGIN_S
+    return in_time and not job.spared
+
+
+def _left_s(job: Waiter, outlook: Outlook) -> float:
+    return (job.deadline_ms - outlook.now_ms) / 1000
+
+
+def _there_s(job: Waiter, outlook: Outlook, taken: Mapping[str, int]) -> float:
+    """Seconds until the fallback model would start a job."""
+    load = load_of(outlook.snapshot, outlook.other.name)
+    waiting = {
+        tier.name: load.waiting.get(tier.name, 0) + taken.get(tier.name, 0)
+        for tier in outlook.tiers
+    }
+    load = replace(load, waiting=waiting)
+    return predicted_wait_s(outlook.other, outlook.tiers, job.tier, load)
 
 
 def _open_ms(model: Model, snapshot: Mapping[str, Any]) -> int | None:

@@ -37,11 +37,13 @@ class Diverting:
         endings: Of this region.
         outlook: What is known of the model and its fallback; None without one, or without news.
         taken: Jobs that the fallback model got in this run, by tier.
+        trying: The job that stays to try a model that is stuck; at most one.
     """
 
     endings: Endings
     outlook: Outlook | None
     taken: Counter[str] = field(default_factory=Counter)
+    trying: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, endings: Endings, model: Model, *, now_ms: int) -> Self:
@@ -76,9 +78,13 @@ class Diverting:
         """
         chosen: list[Job] = []
         for job in waiting:
-            if job.asked is None and self.concerns(job):
-                self.taken[job.tier] += 1
-                chosen.append(job)
+            if job.asked is not None or not self.concerns(job):
+                continue
+            if self._tries_it(job):
+                self.trying.add(job.id)
+                continue
+            self.taken[job.tier] += 1
+            chosen.append(job)
         gone: set[str] = set()
         for tier in {job.tier for job in chosen}:
             among = [job for job in chosen if job.tier == tier]
@@ -90,6 +96,13 @@ class Diverting:
                 except AWS_ERRORS as error:
                     logger.warning("jobs not diverted", tier=tier, reason=reason(error))
         return gone
+
+    def _tries_it(self, job: Job) -> bool:
+        return (
+            not self.trying
+            and self.outlook is not None
+            and fallback.tries_it(job, self.outlook, self.taken)
+        )
 
     def _divert(self, tier: str, jobs: Sequence[Job]) -> set[str]:
         outlook = self.outlook

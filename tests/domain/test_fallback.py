@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from lambdas.domain import fallback
+from lambdas.domain.breaker import Breaker
 from lambdas.domain.fallback import MARGIN_S, ROLLBACK_S, Outlook
+from lambdas.domain.job import Job
 from lambdas.domain.policy import Policy
 from lambdas.domain.retries import retry_delay_s, tries
 from tests.domain.api_policy import ANYBODY, TIERS, model, policy
@@ -121,7 +123,16 @@ def test_a_new_job_stays_with_its_model_when_that_makes_it_or_nobody_does(
 @pytest.mark.parametrize(("seconds", "chosen"), [(STUCK_S - 1, "large"), (STUCK_S, "small")])
 def test_a_new_job_does_not_wait_behind_a_model_that_is_stuck(seconds: float, chosen: str) -> None:
     """Sweep would find it a minute later."""
-    assert decided(seen(IDLE | held(seconds), IDLE), 86_400) == (chosen, True)
+    large = IDLE | held(seconds) | {"unfinished": {"batch": 1}}
+    assert decided(seen(large, IDLE), 86_400) == (chosen, True)
+
+
+@pytest.mark.parametrize(("deadline_s", "chosen"), [(86_400, "large"), (MARGIN_S, "small")])
+def test_a_model_that_is_stuck_and_has_no_job_gets_one_that_can_wait(
+    deadline_s: float, chosen: str
+) -> None:
+    """Without jobs that try it, nobody would know when it is well."""
+    assert decided(seen(IDLE | held(STUCK_S), IDLE), deadline_s) == (chosen, True)
 
 
 def test_a_peer_that_makes_it_goes_before_the_fallback_model() -> None:
@@ -196,3 +207,68 @@ def test_a_model_that_only_gets_probes_starts_nobody_knows_when() -> None:
     """Its queue looks short, and does not move."""
     assert not risk(100, large=IDLE)
     assert risk(100, large=IDLE, held_s=10)
+
+
+# ---- the way back
+
+BEAT_S, SWEEP_S = 5, 60
+
+
+@pytest.mark.parametrize("every_s", [1, 10, 60])
+def test_a_model_that_is_mended_is_trusted_again_although_it_has_a_fallback(every_s: int) -> None:
+    """Nothing is known of a model that gets no job: in a minute, or four jobs, it is trusted."""
+    ends_s, mended_s = 3600 + 300, 3600
+    breaker, queue = Breaker(bad=12), list[tuple[int, Job]]()
+    known, deadline_s, tried = pair(), 86_400, 0
+    large = known.models["large"]
+    closed_s = None
+    snapshot = seen(IDLE, IDLE)
+    for second in range(ends_s):
+        now_ms = NOW_MS + 1000 * second
+        if second % BEAT_S == 0:
+            breaker = breaker.at_beat(now_ms=now_ms)
+            snapshot = seen(IDLE | {"unfinished": {"batch": len(queue)}}, IDLE) | {"at_ms": now_ms}
+            snapshot["models"]["large"]["open_ms"] = breaker.open_ms
+            if second > mended_s and not breaker.open:
+                closed_s = second
+                break
+        if second % every_s == 0:
+            chosen, _ = fallback.admitted(
+                caller=ANYBODY,
+                policy=known,
+                model=large,
+                tier="batch",
+                snapshot=snapshot,
+                deadline_s=deadline_s,
+                now_ms=now_ms,
+            )
+            if chosen is large:
+                deadline_ms = now_ms + 1000 * deadline_s
+                queue.append((second, job(model="large", deadline_ms=deadline_ms)))
+        if second % SWEEP_S == 0:
+            outlook = Outlook(
+                model=large,
+                other=known.models["small"],
+                tiers=TIERS,
+                snapshot=snapshot,
+                now_ms=now_ms,
+            )
+            leaving = [each for each in queue if fallback.at_risk(each[1], outlook, {})]
+            tries = [each for each in leaving if fallback.tries_it(each[1], outlook, {})][:1]
+            queue = [each for each in queue if each not in leaving or each in tries]
+        ready = [each for each in queue if each[0] <= second]
+        if ready and second % 2 == 0:
+            due, one = ready[0]
+            queue.remove((due, one))
+            tried += second > STUCK_S
+            if second >= mended_s:
+                breaker = replace(breaker, ok=breaker.ok + 1)
+                continue
+            breaker = replace(breaker, bad=breaker.bad + 1)
+            delay_s = retry_delay_s(one, large, now_ms=now_ms, spared=True)
+            assert delay_s is not None
+            again = replace(one, attempt=one.attempt + 1, spared=(one.spared or 0) + 1)
+            queue.append((second + round(delay_s), again))
+    assert closed_s is not None
+    assert closed_s - mended_s <= 4 * max(every_s, 15)
+    assert tried > 10, "it was tried all the time"
