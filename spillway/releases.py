@@ -27,7 +27,8 @@ class ReleaseError(RuntimeError):
 
     Args:
         message: What is wrong, and what is allowed.
-        code: `no_release`, `nothing_waits`, `no_other_version`, `not_quarantined` or `contended`.
+        code: `no_release`, `nothing_waits`, `not_named`, `not_serving`, `no_other_version`,
+            `not_quarantined` or `contended`.
     """
 
     def __init__(self, message: str, *, code: str) -> None:
@@ -107,21 +108,67 @@ class Records:
         return True
 
 
-def taken_back(model: Model, *, why: str, now_ms: int) -> Change:
-    """Take the version on trial back, or the live one if there is none on trial."""
+@dataclass(slots=True)
+class TakeBack:
+    """Take a version back, the same one however often the record has to be read for it.
 
-    def change(release: Release) -> Release | None:
-        version = release.candidate or release.live
-        back = releases.roll_back(release, model, version, why=why, now_ms=now_ms)
+    A lost race, another replica and a second command all find the record changed: what was meant
+    is what was meant at first, and a version that is in quarantine already stays there.
+
+    Args:
+        model: As configured.
+        version: Which; without a name the one that is on trial when the record is first read.
+            Afterwards, the version that was meant.
+        why: For the history.
+        now_ms: When.
+    """
+
+    model: Model
+    version: str | None
+    why: str
+    now_ms: int
+
+    def __call__(self, release: Release) -> Release | None:
+        """The record without the version; None if it is in quarantine already.
+
+        Raises:
+            ReleaseError: Nothing is on trial and none is named, or the version serves nobody, or
+                nothing else could answer.
+        """
+        if self.version is None:
+            self.version = self._on_trial(release)
+        if self.version in release.quarantined:
+            return None
+        back = releases.roll_back(
+            release, self.model, self.version, why=self.why, now_ms=self.now_ms
+        )
         if back is None:
-            raise ReleaseError(
-                f"{version} is live and nothing else could answer: "
-                + _why_nothing_else(release, model),
-                code="no_other_version",
-            )
+            raise self._refusal(release, self.version)
         return back
 
-    return change
+    def _on_trial(self, release: Release) -> str:
+        if release.candidate is not None:
+            return release.candidate
+        if self.model.wanted in release.quarantined:
+            return self.model.wanted
+        raise ReleaseError(
+            f"nothing of {release.model} is on trial, and {release.live} is live: "
+            f"to take that back, name it: rollback {release.model} {release.live}",
+            code="not_named",
+        )
+
+    def _refusal(self, release: Release, version: str) -> ReleaseError:
+        if version != release.live:
+            trial = f"{release.candidate} is on trial" if release.candidate else "none is on trial"
+            return ReleaseError(
+                f"{version} is neither on trial nor live: {trial}, and {release.live} is live",
+                code="not_serving",
+            )
+        return ReleaseError(
+            f"{version} is live and nothing else could answer: "
+            + _why_nothing_else(release, self.model),
+            code="no_other_version",
+        )
 
 
 def promoted(now_ms: int) -> Change:

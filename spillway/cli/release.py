@@ -218,24 +218,28 @@ def resume(
 @app.command("rollback")
 def rollback(
     model: ModelName,
+    version: Annotated[
+        str | None,
+        typer.Argument(metavar="[VERSION]", help="Which; the one on trial.", show_default=False),
+    ] = None,
     *,
     why: Annotated[str, typer.Option(help="For the history.")] = "an operator took it back",
     config: Config = CONFIG,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Take the version on trial back, or the live one if none is, in every region at once.
+    """Take the version on trial back, or a live one that is named, in every region at once.
 
-    It is in quarantine until `clear`.
+    It is in quarantine until `clear`. Given twice, the second one changes nothing.
     """
     asked = _asked(config, model, endpoint_url)
-    release, changed = asked.change(releases.taken_back(asked.model, why=why, now_ms=_now_ms()))
-    gone = release.events[-1].version
+    back = releases.TakeBack(asked.model, version, why, _now_ms())
+    release, changed = asked.change(back)
     text = (
-        f"{gone} gets no further job; {release.live} answers, and jobs wait while it warms up. "
-        f"`{typed_command()} release clear {model} {gone}` lets it be released again"
+        f"{back.version} gets no further job; {release.live} answers, and jobs wait while it warms "
+        f"up. `{typed_command()} release clear {model} {back.version}` lets it be released again"
     )
-    _tell(asked, release, changed, text, "nothing changed", as_json)
+    _tell(asked, release, changed, text, f"{back.version} is in quarantine already", as_json)
 
 
 @app.command("clear")

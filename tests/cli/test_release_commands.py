@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 import yaml
+from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
 from typer.testing import CliRunner, Result
 
@@ -18,6 +19,7 @@ from lambdas.domain import release as releases
 from lambdas.domain.policy import Model
 from lambdas.domain.release import Release
 from spillway.cli.main import app
+from spillway.releases import Records, TakeBack
 
 DEV = Path(__file__).resolve().parents[2] / "config" / "dev.yaml"
 REGIONS = ("us-east-1", "us-east-2", "us-west-2")
@@ -163,9 +165,77 @@ def test_an_operator_takes_a_version_back_and_clears_it(config: str, ledger: Rel
 def test_the_only_version_cannot_be_taken_back(config: str, ledger: Releases, model: Model) -> None:
     """A mistyped command must not stop every job."""
     assert ledger.write(releases.first(model, now_ms=0))
-    refused = run(config, "rollback", "embedder")
+    unnamed = document(run(config, "rollback", "embedder"))["error"]
+    assert unnamed["code"] == "not_named"
+    assert unnamed["message"].endswith("name it: rollback embedder v2")
+    refused = run(config, "rollback", "embedder", "v2")
     assert (refused.exit_code, document(refused)["error"]["code"]) == (1, "no_other_version")
     assert "no version was live before it" in document(refused)["error"]["message"]
+
+
+def released(ledger: Releases, begun: Release) -> Release:
+    """The record of v2 live, which came after v1."""
+    live = replace(begun, live="v2", previous="v1", candidate=None, order=(), step=0, revision=4)
+    assert ledger.write(live)
+    return live
+
+
+def test_a_second_rollback_changes_nothing(config: str, ledger: Releases, begun: Release) -> None:
+    """Whoever is not sure gives the command again; the good version must stay."""
+    third = replace(begun, live="v1", previous="v0", revision=4)
+    assert ledger.write(third)
+    assert document(run(config, "rollback", "embedder"))["changed"]
+    again = document(run(config, "rollback", "embedder"))
+    assert (again["changed"], again["live"], set(again["quarantined"])) == (False, "v1", {"v2"})
+    named = run(config, "rollback", "embedder", "v2", as_json=False)
+    assert named.stdout == "v2 is in quarantine already: nothing changed\n"
+    other = document(run(config, "rollback", "embedder", "v7"))["error"]
+    assert other["code"] == "not_serving"
+    assert other["message"].endswith("none is on trial, and v1 is live")
+
+
+def test_a_live_version_is_taken_back_by_its_name(
+    config: str, ledger: Releases, begun: Release
+) -> None:
+    """Nobody takes it back by a command that came a moment late."""
+    live = released(ledger, begun)
+    unnamed = document(run(config, "rollback", "embedder"))["error"]
+    assert unnamed["message"].endswith(
+        "v2 is live: to take that back, name it: rollback embedder v2"
+    )
+    assert stored(ledger) == live
+    told = document(run(config, "rollback", "embedder", "v2"))
+    assert (told["live"], set(told["quarantined"])) == ("v1", {"v2"})
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_rollback_that_loses_a_race_takes_nothing_else_back(
+    ledger: Releases, begun: Release, model: Model, ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guard was faster, or our write arrived, and its answer did not."""
+    begun = replace(begun, previous="v0", revision=4)
+    assert ledger.write(begun)
+    model = replace(model, versions={"v0": 0.0, **model.versions})
+    records = Records(ledger.client, LEDGER)
+    back = TakeBack(model, None, "it is rude", 7)
+
+    def write(release: Release) -> bool:
+        guard = releases.roll_back(begun, model, "v2", why="guard", now_ms=5)
+        assert ledger.write(release if ours else guard)  # type: ignore[arg-type]
+        if ours:
+            raise ReadTimeoutError(endpoint_url=AWS)
+        return False
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Records, "_write", lambda _, release: write(release))
+        if ours:
+            with pytest.raises(ReadTimeoutError):
+                records.change("embedder", back)
+        else:
+            assert not records.change("embedder", back)[1]
+    release, changed = records.change("embedder", back)
+    assert (changed, release.live, set(release.quarantined)) == (False, "v1", {"v2"})
+    assert back.version == "v2"
 
 
 def test_watch_waits_until_the_version_is_live(
