@@ -99,11 +99,12 @@ def may_begin(release: Release, model: Model, sight: Sight) -> bool:
 def _guarded(release: Release, model: Model, sight: Sight) -> Release | None:
     """Take back what a guard alarm fires for.
 
-    In the smoke step no client's job runs on the candidate here: an alarm that still fires is of
-    an earlier try, and is only waited for.
+    Where the candidate has no share yet, in regions whose turn is still to come and at the smoke
+    jobs, no client's job runs on it: an alarm that still fires there is of an earlier try, and is
+    only waited for when it is that region's turn.
     """
-    at = releases.place(release)
-    early = at is not None and at.step is Step.SMOKE and at.region == sight.region
+    tier = releases.LEAST_URGENT_FIRST[0]  # the tier that every step gives some jobs
+    early = releases.candidate_share(release, model, sight.region, tier) == 0
     for version, why in sorted(sight.firing.items()):
         if version == release.candidate and early:
             continue

@@ -182,9 +182,9 @@ def test_nobody_is_judged_by_jobs_that_were_never_sent() -> None:
 def test_a_firing_guard_takes_the_candidate_back_everywhere() -> None:
     """A bad version must not wait for its next step to be judged."""
     release = at(NEXT, Step.BATCH)
-    back = changed(release, seen(THIRD, firing={"v2": "failures fires"}))
+    back = changed(release, seen(HERE, firing={"v2": "failures fires"}))
     assert (back.live, back.candidate, back.previous) == ("v1", None, None)
-    assert back.quarantined == {"v2": f"failures fires in {THIRD}"}
+    assert back.quarantined == {"v2": f"failures fires in {HERE}"}
     assert shares(back, HERE) == [{"v1": 1.0}] * 3
     assert [event.what for event in back.events][-1] == "rolled back"
     assert decide(back, BOTH, seen(now_ms=99 * MINUTE_MS)) is not None, "its reason is noted"
@@ -224,6 +224,17 @@ def test_an_old_alarm_does_not_end_a_second_try() -> None:
     assert changed(held, seen()).candidate == "v2"
     elsewhere = changed(at(NEXT, Step.SMOKE), seen(HERE, firing={"v2": "failures fires"}))
     assert elsewhere.candidate is None, "jobs of clients run on it there"
+
+
+@pytest.mark.parametrize("step", [Step.SMOKE, Step.BATCH, Step.FULL])
+def test_an_old_alarm_of_a_region_still_to_come_does_not_undo_a_clear(step: Step) -> None:
+    """It fired there at the first try, which had come further; nothing runs on it there now."""
+    release = at(NEXT, step)
+    stale = seen(THIRD, firing={"v2": "failures fires"})
+    assert decide(release, BOTH, stale) is None
+    assert changed(release, replace(stale, region=HERE)).candidate is None, "it serves there"
+    held = changed(at(THIRD, Step.SMOKE), stale)
+    assert (held.candidate, held.waits) == ("v2", f"failures fires in {THIRD}")
 
 
 def test_a_version_in_quarantine_is_released_again_when_it_is_cleared() -> None:
