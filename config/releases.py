@@ -29,11 +29,12 @@ class Release(Strict):
                 )
         return self
 
-    def domain(self) -> policies.Releasing:
-        """As the functions see it."""
+    def domain(self, *, guard_window_s: int) -> policies.Releasing:
+        """As the functions see it, with how far back the model's guards look."""
         return policies.Releasing(
             canary_share=self.canary_share,
             bake_s=self.bake_s,
             final_bake_s=self.final_bake_s,
             smoke=self.smoke,
+            guard_window_s=guard_window_s,
         )

@@ -567,7 +567,7 @@ def _domain_model(name: str, model: Model) -> policies.Model:
         versions={version: float(version == model.wanted) for version in model.versions},
         service_s=model.versions[model.wanted].service.typical_s,
         output=model.output.domain() if model.output else None,
-        release=model.release.domain(),
+        release=model.release.domain(guard_window_s=model.guards.window_s),
         packages={
             name: policies.Package(
                 arn=version.package, image=version.image, artifact=version.artifact.s3

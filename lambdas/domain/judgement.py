@@ -102,18 +102,38 @@ def _guarded(release: Release, model: Model, sight: Sight) -> Release | None:
     Where the candidate has no share yet, in regions whose turn is still to come and at the smoke
     jobs, no client's job runs on it: an alarm that still fires there is of an earlier try, and is
     only waited for when it is that region's turn.
+
+    The candidate goes first. While clients' jobs run on it, and for as long as alarms remember it
+    after a rollback, the live version stays: what the two do to each other is not told apart, and
+    two rollbacks at once would leave nothing that is trusted.
     """
     tier = releases.LEAST_URGENT_FIRST[0]  # the tier that every step gives some jobs
     early = releases.candidate_share(release, model, sight.region, tier) == 0
-    for version, why in sorted(sight.firing.items()):
-        if version == release.candidate and early:
+    held = _live_is_held(release, model, sight)
+    for version in (release.candidate, release.live):
+        if version is None or version not in sight.firing:
             continue
+        if early if version == release.candidate else held:
+            continue
+        why = sight.firing[version]
         taken_back = releases.roll_back(
             release, model, version, why=f"{why} in {sight.region}", now_ms=sight.now_ms
         )
         if taken_back is not None:
             return taken_back
     return None
+
+
+def _live_is_held(release: Release, model: Model, sight: Sight) -> bool:
+    """Whether alarms of the live version may tell of one that is, or just was, on trial.
+
+    Before its first region has ended its smoke jobs, no client's job has run on a candidate: one
+    that waits there, for an approval or an instance, leaves the live version guarded.
+    """
+    if release.candidate is not None and release.step > 0:
+        return True
+    backs = [event.at_ms for event in release.events if event.what == releases.ROLLED_BACK]
+    return bool(backs) and abs(sight.now_ms - backs[-1]) < 1000 * model.release.guard_window_s
 
 
 def _bereft(release: Release, model: Model, sight: Sight) -> Release | None:

@@ -35,12 +35,15 @@ class Releasing:
         bake_s: How long each such step is watched before the next.
         final_bake_s: How long a region runs wholly on it before the next region begins.
         smoke: Inputs of the jobs that it must answer before it gets any of a client's.
+        guard_window_s: How far back its guards look: so long a guard of another version may still
+            tell of what it did.
     """
 
     canary_share: float = 0.1
     bake_s: int = 300
     final_bake_s: int = 900
     smoke: tuple[Any, ...] = ()
+    guard_window_s: int = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

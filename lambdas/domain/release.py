@@ -16,6 +16,8 @@ EVENTS_MAX = 50
 """The history that is kept, newest last: the item stays small."""
 QUARANTINED_MAX = 50
 WHY_CHARACTERS_MAX = 300
+ROLLED_BACK = "rolled back"
+"""What the event of a rollback says."""
 RELEASE_TENANT = "spillway-release"
 """Whose the smoke jobs are; they have one attempt, because a second one would hide the first."""
 LEAST_URGENT_FIRST = ("batch", "standard", "interactive")
@@ -332,7 +334,7 @@ def roll_back(
     if version == release.candidate:
         event = Event(
             at_ms=now_ms,
-            what="rolled back",
+            what=ROLLED_BACK,
             version=version,
             region=at.region if at else None,
             why=why,
@@ -349,7 +351,7 @@ def roll_back(
         )
     if version != release.live or not _answers(release, model, release.previous):
         return None
-    event = Event(at_ms=now_ms, what="rolled back", version=version, why=why, share=0.0)
+    event = Event(at_ms=now_ms, what=ROLLED_BACK, version=version, why=why, share=0.0)
     changes: dict[str, object] = {
         "live": release.previous,
         "previous": None,

@@ -202,6 +202,30 @@ def test_a_version_that_turns_bad_after_its_release_is_taken_back() -> None:
     assert decide(back, OLD, seen(firing={"v1": "failures fires"})) is None, "nothing else answers"
 
 
+def test_the_version_on_trial_goes_first_and_the_live_one_stays() -> None:
+    """Both fail when what they share does, or when one wears the other out."""
+    model = configured("v0", "v1", "v2")
+    release = replace(at(NEXT, Step.BATCH), previous="v0")
+    live, both = {"v1": "slow fires"}, {"v1": "slow fires", "v2": "slow fires"}
+    assert decide(release, model, seen(THIRD, firing=live)) is None
+    back = changed(release, seen(HERE, firing=both, now_ms=1000), model)
+    assert (back.live, back.candidate, set(back.quarantined)) == ("v1", None, {"v2"})
+
+    within = 1000 + 1000 * BAKING.guard_window_s - 1
+    for region in (NEXT, THIRD):
+        assert decide(back, model, seen(region, firing=both, now_ms=within)) is None
+    late = changed(back, seen(THIRD, firing=live, now_ms=within + 1), model)
+    assert (late.live, set(late.quarantined)) == ("v0", {"v1", "v2"}), "it was not the candidate"
+
+
+def test_a_candidate_that_no_client_has_met_protects_nobody() -> None:
+    """It may wait for its approval for days, while the live version turns bad."""
+    release = replace(at(HERE, Step.SMOKE), previous="v0")
+    model = configured("v0", "v1", "v2")
+    back = changed(release, seen(THIRD, firing={"v1": "slow fires"}), model)
+    assert (back.live, back.candidate) == ("v0", "v2")
+
+
 def test_a_fix_goes_on_when_the_live_version_is_taken_back() -> None:
     """v3 is being released because v2 is bad."""
     model = configured("v1", "v2", "v3")
