@@ -9,7 +9,8 @@ DELAY_S_MAX = 900
 """Longest delay of one message (SQS API reference)."""
 
 SPARED_MAX = 100
-"""Attempts of one job that are not counted: its own input may be what fails."""
+"""Attempts of one job that are not counted: its own input may be what fails. At the longest delay
+they last for a day."""
 
 AGAIN_S_FIRST = 5
 AGAIN_S_MAX = 60
@@ -75,5 +76,10 @@ def retry_delay_s(
     made = tries(job) - int(spared)
     if model is None or made >= model.attempts_max:
         return None
-    delay_s = min(DELAY_S_MAX, model.retry_delay_s * 2 ** max(0, made - 1))
-    return delay_s if now_ms + 1000 * delay_s < job.deadline_ms else None
+    # Attempts that are spared wait longer and longer too: an outage must not use them up.
+    failed = made - 1 + (job.spared or 0) + int(spared)
+    delay_s = min(DELAY_S_MAX, model.retry_delay_s * 2 ** max(0, failed))
+    left_s = (job.deadline_ms - now_ms) / 1000
+    if spared:
+        delay_s = max(model.retry_delay_s, min(delay_s, left_s / 2))
+    return delay_s if delay_s < left_s else None
