@@ -151,8 +151,8 @@ class Gate:
             model: Whose slots.
             tokens: Of the slots.
             ok: Attempts that succeeded.
-            bad: Attempts that failed.
-            ended: The same attempts, by tier.
+            bad: Attempts that failed, but for those that say nothing of what serves now.
+            ended: All attempts that ended, by tier.
             spent_s: Seconds that they took, all together.
         """
         values: dict[str, Any] = {}
@@ -160,7 +160,7 @@ class Gate:
         if tokens:
             clauses.append("DELETE used :tokens")
             values[":tokens"] = {"SS": sorted(tokens)}
-        if ok or bad:
+        if ok or bad or ended:
             added = {"ok": str(ok), "bad": str(bad), "spent_s": f"{spent_s:.3f}"}
             added |= {f"ended_{tier}": str(number) for tier, number in (ended or {}).items()}
             clauses.append("ADD " + ", ".join(f"{name} :{name}" for name in added))

@@ -136,7 +136,9 @@ class Endings:
         The message of the next attempt is sent before the ledger knows of it, so that a queued
         job always has a message; one that is early waits until the ledger has caught up.
         """
-        spared = job.status is Status.IN_PROGRESS and self._spares(job)
+        spared, blamed = False, 1
+        if job.status is Status.IN_PROGRESS:
+            spared, blamed = self._judged(job)
         delay_s = retry_delay_s(
             job, self.policy.models.get(job.model), now_ms=now_ms, spared=spared
         )
@@ -164,7 +166,7 @@ class Endings:
         if outcome.won:
             self.outcomes.failed(job, code=code)
             if job.slot:
-                self._free(job, job.slot, now_ms=now_ms, bad=1)
+                self._free(job, job.slot, now_ms=now_ms, bad=blamed, ended=1)
         self._ended(job, outcome, now_ms=now_ms)
         return outcome
 
@@ -191,20 +193,21 @@ class Endings:
             logger.info("fell back", job_id=job.id, model=job.model, to=other.name, why=name)
         return outcome
 
-    def _spares(self, job: Job) -> bool:
-        """Whether a failure says more of the model than of the job, and costs it no attempt.
+    def _judged(self, job: Job) -> tuple[bool, int]:
+        """Whether a failure costs the job no attempt, and failures that the breaker counts of it.
 
-        If that cannot be read, it counts: a job must end all the same.
+        It may say more of the model than of the job; and of a version that was taken back it says
+        nothing of the one that serves now. If that cannot be read, it counts as both: a job must
+        end all the same.
         """
         try:
-            return is_spared(
-                job,
-                release=self.releases.read(job.model),
-                breaker=self.gate.state(job.model).breaker,
-            )
+            release = self.releases.read(job.model)
+            breaker = self.gate.state(job.model).breaker
         except AWS_ERRORS as error:
             logger.info("failure counted", job_id=job.id, reason=reason(error))
-            return False
+            return False, 1
+        taken_back = release is not None and job.version in release.quarantined
+        return is_spared(job, release=release, breaker=breaker), int(not taken_back)
 
     def expired(self, job: Job, *, now_ms: int) -> Outcome:
         """End a job that did not start in time."""
@@ -272,15 +275,13 @@ class Endings:
         while self.called:
             self.functions.ring(model=self.called.pop(), tier=None, jobs=None)
 
-    def _ended(
-        self, claim: Claim, outcome: Outcome, *, now_ms: int, ok: int = 0, bad: int = 0
-    ) -> None:
+    def _ended(self, claim: Claim, outcome: Outcome, *, now_ms: int, ok: int = 0) -> None:
         job = outcome.job
         if job is None or job.attempt != claim.attempt or not job.status.terminal:
             return  # forgotten, or a later attempt runs: its slot is not ours to give
         if job.slot:
             won = int(outcome.won)
-            self._free(job, job.slot, now_ms=now_ms, ok=ok * won, bad=bad * won)
+            self._free(job, job.slot, now_ms=now_ms, ok=ok * won, ended=ok * won)
         if job.webhook:
             self.outbox.announce(job)
         self._done_with(job, now_ms=now_ms)
@@ -290,13 +291,15 @@ class Endings:
         if job.live is not None:
             self.ledger.apply(job, "vacate", now_ms=now_ms)
 
-    def _free(self, job: Job, slot: str, *, now_ms: int, ok: int = 0, bad: int = 0) -> None:
+    def _free(
+        self, job: Job, slot: str, *, now_ms: int, ok: int = 0, bad: int = 0, ended: int = 0
+    ) -> None:
         freed = self.freed[job.model]
         freed.slots.add(slot)
         freed.ok += ok
         freed.bad += bad
-        if ok or bad:
-            freed.ended[job.tier] += ok + bad
+        if ended:
+            freed.ended[job.tier] += ended
             freed.spent_s += (now_ms - (job.started_ms or now_ms)) / 1000
 
 

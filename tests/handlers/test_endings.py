@@ -262,6 +262,25 @@ def test_a_version_on_trial_or_taken_back_fails_at_its_own_cost(
     assert region.job(job).spared == (1 if status == "queued" else None)
 
 
+@pytest.mark.parametrize(
+    ("quarantined", "bad"), [({"v1": "slow"}, 0), ({}, 1)], ids=["taken-back", "live"]
+)
+def test_what_a_version_that_was_taken_back_still_fails_does_not_hold_the_good_one(
+    region: Region, quarantined: dict[str, str], bad: int
+) -> None:
+    """Its last attempts end after the rollback, and the breaker is the model's."""
+    job = region.submitted()
+    region.start(job)
+    record = Releases(aws("dynamodb"), region.names.ledger)
+    assert record.write(Release(model=MODEL, revision=1, live="v2", quarantined=quarantined))
+
+    fail(region, job)
+
+    state = Gate(aws("dynamodb"), region.names.gate).state(MODEL)
+    assert (state.breaker.bad, dict(state.ended)) == (bad, {"standard": 1})
+    assert state.used == frozenset()
+
+
 @pytest.mark.parametrize("moment", ["SendMessage", "UpdateItem", "UpdateItem done"])
 def test_a_death_while_an_attempt_is_spared_spares_it_once(region: Region, moment: str) -> None:
     """The count must not grow with every delivery of the same failure."""
