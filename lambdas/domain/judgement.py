@@ -77,15 +77,23 @@ def decide(release: Release, model: Model, sight: Sight) -> Release | None:
         The record's next revision, after which this is to be asked again; None if there is
         nothing to change.
     """
-    urgent = _guarded(release, model, sight) or _bereft(release, model, sight)
-    if urgent is not None or release.paused or model.state != "live":
-        return urgent
+    at_once = urgent(release, model, sight)
+    if at_once is not None or release.paused or model.state != "live":
+        return at_once
     changed = _aligned(release, model, sight) if sight.leads else None
     changed = changed or releases.skip(release, sight.away, now_ms=sight.now_ms)
     at = releases.place(release)
     if changed is not None or at is None or at.region != sight.region:
         return changed
     return _stepped(release, model, sight, at)
+
+
+def urgent(release: Release, model: Model, sight: Sight) -> Release | None:
+    """What must not wait for anything: a version that is bad, or is not there any more.
+
+    It follows from the record, the leases and the alarms alone: `sight` need have nothing else.
+    """
+    return _guarded(release, model, sight) or _bereft(release, model, sight)
 
 
 def may_begin(release: Release, model: Model, sight: Sight) -> bool:

@@ -32,8 +32,8 @@ def create(execution: Execution) -> Handler:
         functions=shared.functions,
     )
 
-    def handle(_event: dict[str, Any], _context: Any) -> dict[str, int]:
-        changes = releasing.once()
+    def handle(_event: dict[str, Any], context: Any) -> dict[str, int]:
+        changes = releasing.once(time_left_ms=context.get_remaining_time_in_millis)
         logger.info("releases decided", changes=changes)
         return changes
 

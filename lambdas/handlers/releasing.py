@@ -6,7 +6,8 @@ late, in all regions at once, and may die between any two calls.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from lambdas.adapters.alarms import Alarms
@@ -23,7 +24,7 @@ from lambdas.adapters.releases import Releases
 from lambdas.domain import payloads
 from lambdas.domain import release as releases
 from lambdas.domain.job import Job, Status, job_id
-from lambdas.domain.judgement import Sight, Smoke, decide, judge_smoke, may_begin
+from lambdas.domain.judgement import Sight, Smoke, decide, judge_smoke, may_begin, urgent
 from lambdas.domain.names import GUARDS
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.regions import DRAINED, LOST
@@ -32,6 +33,9 @@ from lambdas.domain.release import RELEASE_TENANT, Release, Step
 CHANGES_MAX = 6
 """Changes of one record in one run, lost ones included: a release needs two, and the next run is
 a minute away."""
+TIME_LEFT_MS_MIN = 8_000
+"""For the steps of one model, if AWS is slow."""
+TICK_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +53,15 @@ class Releasing:
     queues: Queues
     functions: Functions
 
-    def once(self) -> dict[str, int]:
+    def once(self, *, time_left_ms: Callable[[], int]) -> dict[str, int]:
         """Decide about every model; returns how many changes were made, by model.
 
-        What cannot be seen is not judged: then nothing changes until the next minute.
+        What cannot be seen is not judged: then nothing changes until the next minute. All that is
+        bad is taken back before anything goes on: what the steps of one release need, and how
+        long they take, delays no rollback of another.
+
+        Args:
+            time_left_ms: Tells what is left of the function's time.
         """
         try:
             leases = self.leases.read(self.policy.regions)
@@ -64,20 +73,55 @@ class Releasing:
         away = frozenset(
             region for region, lease in leases.items() if lease.state in {LOST, DRAINED}
         )
-        changes = {}
-        for model in self.policy.models.values():
-            sight = Sight(
+
+        def sight(model: Model) -> Sight:
+            return Sight(
                 region=self.region,
                 regions=self.policy.regions,
                 away=away,
                 firing=firing.get(model.name, {}),
                 now_ms=now_ms(),
             )
+
+        changes: Counter[str] = Counter()
+        models = self._in_turn(now_ms())
+        for model in models:
             try:
-                changes[model.name] = self._model(model, known.get(model.name), sight)
+                if model.name in known:
+                    changes[model.name] += self._urgently(model, known, sight(model))
+            except AWS_ERRORS as error:
+                logger.error("release not judged", model=model.name, reason=reason(error))
+        for model in models:
+            if time_left_ms() < TIME_LEFT_MS_MIN:
+                logger.warning("release ran out of time", model=model.name)
+                break
+            try:
+                changes[model.name] += self._model(model, known.get(model.name), sight(model))
             except AWS_ERRORS as error:
                 logger.error("release not decided", model=model.name, reason=reason(error))
-        return changes
+        return dict(changes)
+
+    def _in_turn(self, at_ms: int) -> list[Model]:
+        """All models, every minute another one first: whoever is last is not always last."""
+        models = list(self.policy.models.values())
+        first = at_ms // TICK_MS % max(1, len(models))
+        return models[first:] + models[:first]
+
+    def _urgently(self, model: Model, known: dict[str, Release], sight: Sight) -> int:
+        """Take back what is bad, by what was read of all models; `known` has the record then."""
+        made = 0
+        for _ in range(CHANGES_MAX):
+            changed = urgent(known[model.name], model, sight)
+            if changed is None:
+                break
+            if self._write(changed):
+                known[model.name], made = changed, made + 1
+                continue
+            current = self.releases.read(model.name)
+            if current is None:
+                break
+            known[model.name] = current
+        return made
 
     def _model(self, model: Model, release: Release | None, sight: Sight) -> int:
         """Change a model's record until there is nothing to change, then see to its smoke jobs."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,9 +23,9 @@ IMAGE = "123456789012.dkr.ecr.{region}.amazonaws.com/embedder:2.0.0"
 WEIGHTS = "s3://models-{region}/v2.tar.gz"
 
 
-def tick(region: Region) -> None:
+def tick(region: Region, *, left_ms: int = 30_000) -> None:
     """The minute's tick."""
-    region.handler(release)({}, None)
+    region.handler(release)({}, SimpleNamespace(get_remaining_time_in_millis=lambda: left_ms))
 
 
 def records(region: Region) -> Releases:
@@ -188,7 +189,7 @@ def test_a_guard_alarm_that_fires_takes_the_version_back(begun: Region) -> None:
     assert record(begun).candidate == "v2", "an alarm that is there does not fire yet"
 
     cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test")
-    begun.handler(release)({"detail": {"alarmName": "something else"}}, None)
+    tick(begun)
 
     back = record(begun)
     assert (back.candidate, back.live) == (None, "v1")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from lambdas.domain.policy import Policy
 from lambdas.domain.release import Release
-from lambdas.handlers import release
 from tests.handlers.region import HERE, MODEL, NEXT, THIRD, DiedError, Region, aws
 from tests.handlers.test_releasing import record, records, tick, want
 
@@ -88,7 +88,7 @@ def test_an_event_that_never_came_is_made_up_for_by_the_tick(region: Region) -> 
     """EventBridge delivers nearly always; what it says is not believed anyway."""
     want(region)
     assert records(region).write(Release(model=MODEL, revision=1, **STANDINGS["long-live"]))
-    region.handler(release)({"detail": {"state": {"value": "ALARM"}}}, None)
+    tick(region)
     assert record(region).live == "v2", "nothing fires"
 
     fire(region, "v2")
@@ -110,3 +110,47 @@ def test_nothing_changes_when_no_version_is_left(region: Region) -> None:
 
     assert replace(record(region), revision=0, waits="") == replace(back, revision=0, waits="")
     assert (back.live, set(back.quarantined)) == ("v1", {"v2"})
+
+
+@pytest.fixture
+def two(region: Region) -> Region:
+    """The embedder, whose v2 is bad, between two models whose releases stand at their smoke jobs.
+
+    Whichever is first in its turn, one of them comes before the embedder.
+    """
+    want(region)
+    document = region.policy.to_json()
+    embedder = document["models"][MODEL]
+    for name in ("before", "behind"):
+        document["models"][name] = embedder | {"name": name}
+    order = ("before", MODEL, "behind")
+    document["models"] = {name: document["models"][name] for name in order}
+    region.write(Policy.from_json(document))
+    trial = STANDINGS["on-trial"]
+    for name, step in (("before", 0), (MODEL, 1), ("behind", 0)):
+        assert records(region).write(Release(model=name, revision=1, **trial | {"step": step}))
+    fire(region, "v2")
+    return region
+
+
+def calls_after_looking(region: Region, *, left_ms: int) -> list[str]:
+    """What a tick asks of AWS after it knows which alarms fire."""
+    before = len(region.operations())
+    tick(region, left_ms=left_ms)
+    made = region.operations()[before:]
+    after = made[made.index("DescribeAlarms done") + 1 :]
+    return [call for call in after if not call.endswith(" done")]
+
+
+def test_a_rollback_waits_for_no_step_of_another_model(two: Region) -> None:
+    """The steps may need services that throttle, or hang until the function's time is over."""
+    made = calls_after_looking(two, left_ms=30_000)
+    assert made[0] == "PutItem", "it is the first thing that is done"
+    assert "GetItem" in made, "then come the steps"
+    assert record(two).candidate is None
+
+
+def test_without_time_only_rollbacks_are_done(two: Region) -> None:
+    """A step that is cut off is made up for a minute later."""
+    assert calls_after_looking(two, left_ms=0) == ["PutItem"]
+    assert record(two).quarantined == {"v2": f"guard failures in {HERE}"}
