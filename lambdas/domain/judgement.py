@@ -37,6 +37,7 @@ class Sight:
         away: Those that are lost or drained.
         firing: Guard alarms of this region that fire, in words, by version.
         instances: Of the candidate in service here.
+        open_ms: Since when the model only gets probes here, its breaker being open, or None.
         smoke: How its smoke jobs fare here, if it is their turn.
         smoke_why: What became of them, in words.
         unapproved: Why the wanted version's package may not be released here; empty if it may.
@@ -48,6 +49,7 @@ class Sight:
     away: frozenset[str] = frozenset()
     firing: Mapping[str, str] = field(default_factory=dict)
     instances: int = 0
+    open_ms: int | None = None
     smoke: Smoke = Smoke.NONE
     smoke_why: str = ""
     unapproved: str = ""
@@ -180,9 +182,10 @@ def _aligned(release: Release, model: Model, sight: Sight) -> Release | None:
 def _stepped(release: Release, model: Model, sight: Sight, at: Place) -> Release | None:
     """What the region whose turn it is makes of its step."""
     version = str(release.candidate)
-    if at.step is Step.SMOKE and sight.smoke is Smoke.FAILED:
-        return releases.roll_back(release, model, version, why=sight.smoke_why, now_ms=sight.now_ms)
-    obstacle = _obstacle(model, sight, at, version)
+    why = _fault(release, sight, at)
+    if why:
+        return releases.roll_back(release, model, version, why=why, now_ms=sight.now_ms)
+    obstacle = _obstacle(release, model, sight, at)
     if obstacle:
         return releases.waiting(release, obstacle)
     if at.step is Step.SMOKE and sight.smoke is Smoke.VOID:
@@ -194,14 +197,27 @@ def _stepped(release: Release, model: Model, sight: Sight, at: Place) -> Release
     return releases.advance(release, model, now_ms=sight.now_ms)
 
 
-def _obstacle(model: Model, sight: Sight, at: Place, version: str) -> str:
+def _fault(release: Release, sight: Sight, at: Place) -> str:
+    """Why the candidate is taken back, beside guard alarms; empty if it is not."""
+    if at.step is Step.SMOKE and sight.smoke is Smoke.FAILED:
+        return sight.smoke_why
+    opened = sight.open_ms is not None and sight.open_ms > release.since_ms
+    # It was well when the step began, and everything here runs on the candidate since.
+    return f"most attempts fail in {sight.region}" if at.step is Step.FULL and opened else ""
+
+
+def _obstacle(release: Release, model: Model, sight: Sight, at: Place) -> str:
     """Why a step cannot end, however long it lasts; empty if it can."""
+    version = str(release.candidate)
     if version not in model.versions:
         return f"{version} is not deployed in {sight.region} yet"
     if at.step is Step.SMOKE and sight.unapproved:
         return sight.unapproved
     if version in sight.firing:
         return f"{sight.firing[version]} in {sight.region}"
+    if sight.open_ms is not None and not release.promoted:
+        # Which version fails is not known: an operator who releases a mended one says so.
+        return f"most attempts fail in {sight.region}"
     if sight.instances <= 0:
         return f"{version} has no instance in service in {sight.region}"
     return ""

@@ -187,7 +187,9 @@ class Releasing:
             unapproved = ""
             if may_begin(release, model, sight):
                 unapproved = self._objection(model, model.wanted)
-            return replace(sight, unapproved=unapproved, instances=0, smoke=Smoke.NONE)
+            return replace(
+                sight, unapproved=unapproved, instances=0, open_ms=None, smoke=Smoke.NONE
+            )
         version = str(release.candidate)
         state = self.gate.state(model.name)
         # Until beat has planned it, dispatch would not run anything on it.
@@ -203,6 +205,7 @@ class Releasing:
         return replace(
             sight,
             instances=state.serving.get(version, 0) if planned else 0,
+            open_ms=state.breaker.open_ms,
             smoke=smoke,
             smoke_why=why,
             unapproved=unapproved,

@@ -317,6 +317,30 @@ def test_a_promoted_step_ends_at_once_if_all_is_well() -> None:
     assert releases.promote(STABLE, now_ms=1) is None
 
 
+@pytest.mark.parametrize("step", [step for step in Step if step is not Step.FULL])
+def test_no_step_ends_while_most_attempts_fail(step: Step) -> None:
+    """Nobody knows which version fails; an operator who releases a mended one goes on."""
+    release, late_ms = at(NEXT, step), 1000 * 86_400
+    sight = seen(NEXT, open_ms=5, now_ms=late_ms)
+
+    waits = changed(release, sight)
+    assert (waits.step, waits.waits) == (release.step, f"most attempts fail in {NEXT}")
+    assert changed(replace(release, promoted=True), sight).step == release.step + 1
+
+
+def test_a_candidate_that_everything_runs_on_goes_back_when_most_attempts_fail() -> None:
+    """What failed before was not only its own."""
+    release = replace(at(NEXT, Step.FULL), since_ms=10)
+
+    back = changed(release, seen(NEXT, open_ms=11, now_ms=12))
+    assert (back.candidate, dict(back.quarantined)) == (
+        None,
+        {"v2": f"most attempts fail in {NEXT}"},
+    )
+    before = changed(release, seen(NEXT, open_ms=9, now_ms=12))
+    assert (before.candidate, before.waits) == ("v2", f"most attempts fail in {NEXT}")
+
+
 def test_the_release_follows_what_is_wanted() -> None:
     """An operator changes the configuration in the middle of a release."""
     back = configured("v1", "v2", wanted="v1")

@@ -48,14 +48,16 @@ def want(region: Region, **changes: Any) -> None:
     region.write(Policy.from_json(document))
 
 
-def serve(region: Region, trial: str | None = "v2", **instances: int) -> None:
+def serve(
+    region: Region, trial: str | None = "v2", *, open_ms: int | None = None, **instances: int
+) -> None:
     """What beat writes when instances are in service."""
     Gate(aws("dynamodb"), region.names.gate).observe(
         MODEL,
         capacity=4,
         serving={"v1": 1, "v2": 1} | instances,
         now_ms=int(1000 * region.now_s),
-        breaker=Breaker(),
+        breaker=Breaker(open_ms=open_ms),
         may_start_ms=None,
         plan=Plan(shares={"batch": {"v1": 1.0}}, on_trial=trial),
     )
@@ -194,6 +196,20 @@ def test_a_guard_alarm_that_fires_takes_the_version_back(begun: Region) -> None:
     back = record(begun)
     assert (back.candidate, back.live) == (None, "v1")
     assert back.quarantined == {"v2": f"guard failures in {HERE}"}
+
+
+def test_a_model_that_only_gets_probes_is_waited_for(begun: Region) -> None:
+    """A release would else go on over the failures of either version."""
+    tick(begun)
+    finish(begun)
+    serve(begun, open_ms=1)
+    tick(begun)
+    assert record(begun).waits == f"most attempts fail in {HERE}"
+    before = record(begun).step
+
+    serve(begun)
+    tick(begun)
+    assert record(begun).step == before + 1
 
 
 def test_what_nobody_sees_nobody_judges(begun: Region) -> None:
