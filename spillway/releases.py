@@ -16,8 +16,11 @@ from lambdas.domain.release import LEAST_URGENT_FIRST, STEPS, Release, Step, pla
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-CHANGE_TRIES_MAX = 5
-"""Each is lost only to another change of the same record, of which there are a few a minute."""
+CHANGE_TRIES_MAX = 8
+"""Each is lost only to another change of the same record, of which there are a few a minute, or to
+a write of it in another region at the same moment."""
+CHANGE_WAIT_S = 0.1
+"""Before the next try: longer than a write takes to be everywhere."""
 
 Change = Callable[[Release], Release | None]
 
@@ -43,10 +46,12 @@ class Records:
     Args:
         client: DynamoDB in any region of the ledger.
         table: The ledger's name.
+        wait: Waits so many seconds before a change is tried again.
     """
 
     client: "DynamoDBClient"
     table: str
+    wait: Callable[[float], None] = lambda _: None
 
     def find(self, model: str) -> Release | None:
         """A model's record; None before there is one."""
@@ -78,7 +83,9 @@ class Records:
         Raises:
             ReleaseError: There is none, or others change it all the time.
         """
-        for _ in range(CHANGE_TRIES_MAX):
+        for tried in range(CHANGE_TRIES_MAX):
+            if tried:
+                self.wait(CHANGE_WAIT_S)
             current = self.read(model)
             wanted = change(current)
             if wanted is None:
@@ -89,6 +96,7 @@ class Records:
 
     def _write(self, release: Release) -> bool:
         document = json.dumps(release.document(), sort_keys=True)
+        known = self.client.exceptions
         try:
             self.client.put_item(
                 TableName=self.table,
@@ -101,7 +109,11 @@ class Records:
                 ExpressionAttributeNames={"#revision": "revision"},
                 ExpressionAttributeValues={":before": {"N": str(release.revision - 1)}},
             )
-        except self.client.exceptions.ConditionalCheckFailedException:
+        except (
+            known.ConditionalCheckFailedException,
+            known.ReplicatedWriteConflictException,
+            known.TransactionConflictException,
+        ):
             # A write that timed out and was sent again may have been ours.
             current = self.find(release.model)
             return current == release

@@ -64,7 +64,7 @@ class Asked:
                 ledger,
                 self.deployment.regions,
                 self.endpoint_url,
-                lambda replica: act(Records(replica.client(), ledger)),
+                lambda replica: act(Records(replica.client(), ledger, time.sleep)),
                 missing_code="no_ledger",
             )
         except ReleaseError as error:

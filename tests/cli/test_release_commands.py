@@ -19,7 +19,15 @@ from lambdas.domain import release as releases
 from lambdas.domain.policy import Model
 from lambdas.domain.release import Release
 from spillway.cli.main import app
-from spillway.releases import Records, TakeBack
+from spillway.releases import (
+    CHANGE_TRIES_MAX,
+    CHANGE_WAIT_S,
+    Records,
+    ReleaseError,
+    TakeBack,
+    paused,
+    resumed,
+)
 
 DEV = Path(__file__).resolve().parents[2] / "config" / "dev.yaml"
 REGIONS = ("us-east-1", "us-east-2", "us-west-2")
@@ -236,6 +244,37 @@ def test_a_rollback_that_loses_a_race_takes_nothing_else_back(
     release, changed = records.change("embedder", back)
     assert (changed, release.live, set(release.quarantined)) == (False, "v1", {"v2"})
     assert back.version == "v2"
+
+
+@pytest.mark.parametrize(
+    "code", ["ReplicatedWriteConflictException", "TransactionConflictException"]
+)
+def test_a_command_survives_writes_of_other_regions(
+    ledger: Releases, begun: Release, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The functions of each region write the record too, at any moment."""
+    real, left = ledger.client.put_item, [3]
+    conflict = getattr(ledger.client.exceptions, code)({"Error": {"Code": code}}, "PutItem")
+
+    def put_item(**request: Any) -> Any:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise conflict
+        return real(**request)
+
+    monkeypatch.setattr(ledger.client, "put_item", put_item)
+    waits: list[float] = []
+    records = Records(ledger.client, LEDGER, waits.append)
+    release, changed = records.change("embedder", paused(7))
+    assert (changed, release.paused, release.revision) == (True, True, begun.revision + 1)
+    assert stored(ledger) == release
+    assert waits == [CHANGE_WAIT_S] * 3
+
+    left[0] = 100
+    with pytest.raises(ReleaseError, match="changes all the time") as refused:
+        records.change("embedder", resumed(8))
+    assert refused.value.code == "contended"
+    assert left[0] == 100 - CHANGE_TRIES_MAX
 
 
 def test_watch_waits_until_the_version_is_live(
