@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lambdas.adapters.clock import now_ms as current_ms
+from lambdas.adapters.logs import logger
 from lambdas.domain.breaker import Breaker
 from lambdas.domain.shares import Plan
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 RATE_WINDOW_S = 10
 """Submissions are counted per window, so that a short burst within the rate is not refused."""
+
+PLAN_KEPT_S = 600
+"""In which no plan of an earlier record replaces a later one's: longer than any beat runs. After a
+restored ledger revisions begin anew."""
 
 OFFER_KEPT_S = 600
 """How long it is remembered how much of an offer is used; by then nobody believes the offer."""
@@ -205,7 +211,9 @@ class Gate:
     ) -> None:
         """Write what beat saw: capacity and where it is, the breaker, and the lease's end.
 
-        And the plan by which versions share the jobs; without one, the last one stays.
+        And the plan by which versions share the jobs; without one, the last one stays. So it does
+        if it was made by a later record within `PLAN_KEPT_S`: a slow beat would give jobs to a
+        version that was taken back. The rest is written all the same.
         """
         values: dict[str, Any] = {
             ":capacity": {"N": str(capacity)},
@@ -222,8 +230,34 @@ class Gate:
                 kept += f", {name} = :{name}"
                 values[f":{name}"] = {"N": str(moment_ms)}
         if plan is not None:
-            kept += ", #plan = :plan"
-            values[":plan"] = {"S": json.dumps(plan.document())}
+            try:
+                self._write_seen(model, kept, gone, values, plan)
+            except self.client.exceptions.ConditionalCheckFailedException:
+                logger.info("plan of a later record kept", model=model, revision=plan.revision)
+            else:
+                return
+        self._write_seen(model, kept, gone, values, None)
+
+    def _write_seen(
+        self, model: str, kept: str, gone: list[str], values: dict[str, Any], plan: Plan | None
+    ) -> None:
+        """Write what was seen: `kept` is set beside it and `gone` removed."""
+        names: dict[str, str] = {"#capacity": "capacity"}
+        condition: Any = {}
+        if plan is not None:
+            at_ms = current_ms()
+            names["#plan"] = "plan"
+            kept += ", #plan = :plan, plan_revision = :revision, plan_ms = :plan_ms"
+            values = values | {
+                ":plan": {"S": json.dumps(plan.document())},
+                ":revision": {"N": str(plan.revision)},
+                ":plan_ms": {"N": str(at_ms)},
+                ":old": {"N": str(at_ms - 1000 * PLAN_KEPT_S)},
+            }
+            condition["ConditionExpression"] = (
+                "attribute_not_exists(plan_revision) OR plan_revision <= :revision "
+                "OR plan_ms < :old"
+            )
         self.client.update_item(
             TableName=self.table,
             Key=_model(model),
@@ -231,11 +265,9 @@ class Gate:
                 "SET #capacity = :capacity, serving = :serving, capacity_ms = :now, "
                 f"ok = :ok, bad = :bad{kept}" + (f" REMOVE {', '.join(gone)}" if gone else "")
             ),
-            ExpressionAttributeNames={
-                "#capacity": "capacity",
-                **({} if plan is None else {"#plan": "plan"}),
-            },
+            ExpressionAttributeNames=names,
             ExpressionAttributeValues=values,
+            **condition,
         )
 
     def lease(self, model: str, may_start_ms: int | None) -> None:

@@ -19,10 +19,12 @@ class Plan:
         shares: By tier, then by version, summing to 1. A version with a share of 0 may stand in
             for one that does not serve; one that is not named gets nothing.
         on_trial: The version that never gets more than its share while another one serves.
+        revision: Of the record that it was made by; 0 without one.
     """
 
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     on_trial: str | None = None
+    revision: int = 0
 
     @property
     def versions(self) -> frozenset[str]:
@@ -35,12 +37,16 @@ class Plan:
 
     def document(self) -> dict[str, Any]:
         """The document that `read` reads."""
-        return {"shares": self.shares, "on_trial": self.on_trial}
+        return {"shares": self.shares, "on_trial": self.on_trial, "revision": self.revision}
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
         """Read a plan."""
-        return cls(shares=document.get("shares", {}), on_trial=document.get("on_trial"))
+        return cls(
+            shares=document.get("shares", {}),
+            on_trial=document.get("on_trial"),
+            revision=document.get("revision", 0),
+        )
 
 
 def plan(release: Release | None, model: Model, region: str, tiers: Iterable[Tier]) -> Plan:
@@ -51,7 +57,8 @@ def plan(release: Release | None, model: Model, region: str, tiers: Iterable[Tie
         reached = release.order[: release.order.index(at.region) + 1]
         trial = release.candidate if region in reached else None
     shares = {tier.name: planned_shares(release, model, region, tier.name) for tier in tiers}
-    return Plan(shares=shares, on_trial=trial)
+    revision = release.revision if release is not None else 0
+    return Plan(shares=shares, on_trial=trial, revision=revision)
 
 
 def shares_in_service(
