@@ -138,13 +138,17 @@ class Completer:
 
     def _succeeded(self, notification: Notification) -> None:
         if notification.body is not None:
-            answer = self._answer(notification, notification.body)
+            included = self._answer(notification, notification.body)
+            if included is None:
+                logger.info("late result dropped", job_id=notification.job)
+                return
+            answer = included
         else:
             job = self.endings.ledger.get(notification.job)
             if job is not None and (job.status.terminal or job.erased):
                 self._over(job, notification)
                 return
-            if job is None or job.version is None or job.attempt != notification.attempt:
+            if job is None or job.version is None or self._late(job, notification):
                 logger.info("late result dropped", job_id=notification.job)
                 return
             key = output_key(job.model, job.version, job.id, notification.attempt)
@@ -176,8 +180,21 @@ class Completer:
         keys = result_keys(job, self.endings.policy, (attempt,))
         self.payloads.erase_results(keys, region=self.region)
 
-    def _answer(self, notification: Notification, body: bytes) -> Answer:
-        """What to commit of an answer that came with its notification."""
+    def _late(self, job: Job, notification: Notification) -> bool:
+        """Whether a notification is of an earlier attempt, or of an earlier send of this one.
+
+        One that waits again after its endpoint gave no answer may have been taken there after all,
+        and run on another version now, whose answer is to be waited for.
+        """
+        if job.attempt != notification.attempt:
+            return True
+        if job.version is None or notification.endpoint is None:
+            return False
+        names = self.endings.policy.names
+        return notification.endpoint != names.endpoint(job.model, job.version)
+
+    def _answer(self, notification: Notification, body: bytes) -> Answer | None:
+        """What to commit of an answer that came with its notification; None if it is late."""
         judgement = self.endings.judge(self._model(notification), body)
         packed = payloads.pack(body)
         if packed is not None or judgement.end == "fail":
@@ -185,6 +202,8 @@ class Completer:
         job = self.endings.ledger.get(notification.job)
         if job is None or job.version is None:
             return Answer()  # nobody's: the ledger refuses it
+        if not job.status.terminal and self._late(job, notification):
+            return None
         key = output_key(job.model, job.version, job.id, notification.attempt)
         return Answer(key=key, size=len(body), judgement=judgement)
 
@@ -202,7 +221,7 @@ class Completer:
     def _failed(self, notification: Notification, *, code: str, message: str | None = None) -> None:
         """End the attempt; without a message, with the model's own."""
         job = self.endings.ledger.get(notification.job)
-        if job is None or job.attempt != notification.attempt:
+        if job is None or self._late(job, notification):
             logger.info("late failure dropped", job_id=notification.job)
         else:
             message = message or model_message(self._error(job, notification), notification.reason)

@@ -5,16 +5,19 @@ from typing import Any
 
 import pytest
 
-from lambdas.adapters.endpoints import failure_key
+from lambdas.adapters.endpoints import failure_key, output_key
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.releases import Releases
+from lambdas.domain import payloads
 from lambdas.domain.breaker import Breaker
-from lambdas.domain.job import inference_id
+from lambdas.domain.job import Status, inference_id
 from lambdas.domain.release import Release
 from lambdas.handlers import complete
 from tests.handlers.region import HERE, MODEL, NEXT, DiedError, Region, aws, error
 
 WORDS = "out of memory"
+LARGE = json.dumps("x" * payloads.ENDPOINT_BYTES_MAX)
+"""An answer that the ledger does not take."""
 
 
 def fail(region: Region, job: str, *, attempt: int = 1, **said: Any) -> None:
@@ -32,6 +35,31 @@ def fail(region: Region, job: str, *, attempt: int = 1, **said: Any) -> None:
 def view(region: Region, job: str) -> Any:
     """The job as its client reads it."""
     return region.ask("GET /v1/jobs/{id}", job=job).json
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"invocationStatus": "Completed"},
+        {"invocationStatus": "Completed", "responseBody": {"content": LARGE}},
+    ],
+    ids=["failed", "stored", "large"],
+)
+@pytest.mark.parametrize(("version", "heard"), [("v0", False), ("v1", True)])
+def test_another_versions_end_is_not_the_attempts(
+    region: Region, said: dict[str, Any], version: str, heard: bool
+) -> None:
+    """An endpoint that gave no answer may have taken it; now it runs on another version."""
+    job = region.submitted()
+    region.start(job)
+    for each in ("v0", "v1"):
+        store(region, output_key(MODEL, each, job, 1), b"{}")
+
+    endpoint = region.names.endpoint(MODEL, version)
+    fail(region, job, requestParameters={"endpointName": endpoint}, **said)
+
+    assert (region.job(job).status is Status.IN_PROGRESS) is not heard
 
 
 @pytest.mark.parametrize("left_s", [5, 0, -10])
