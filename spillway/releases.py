@@ -265,7 +265,7 @@ def status(release: Release, model: Model, regions: tuple[str, ...]) -> dict[str
 def _until_ms(release: Release, model: Model) -> int | None:
     """When the step has been watched long enough; None for one that no time ends."""
     at = place(release)
-    if at is None or at.step is Step.SMOKE or release.paused:
+    if at is None or at.step is Step.SMOKE or release.paused or release.anew:
         return None
     last = at.step is Step.FULL
     bake_s = model.release.final_bake_s if last else model.release.bake_s

@@ -181,6 +181,8 @@ def _aligned(release: Release, model: Model, sight: Sight) -> Release | None:
 
 def _stepped(release: Release, model: Model, sight: Sight, at: Place) -> Release | None:
     """What the region whose turn it is makes of its step."""
+    if release.anew:
+        return releases.repeat(release, why="it was paused", now_ms=sight.now_ms)
     version = str(release.candidate)
     why = _fault(release, sight, at)
     if why:
@@ -190,9 +192,11 @@ def _stepped(release: Release, model: Model, sight: Sight, at: Place) -> Release
         return releases.waiting(release, obstacle)
     if at.step is Step.SMOKE and sight.smoke is Smoke.VOID:
         return releases.repeat(release, why=sight.smoke_why, now_ms=sight.now_ms)
-    if at.step is Step.SMOKE and sight.smoke in {Smoke.UNSENT, Smoke.RUNNING}:
-        return releases.waiting(release, "")
-    if at.step is not Step.SMOKE and not _baked(release, model, at, sight.now_ms):
+    if at.step is Step.SMOKE:
+        over = sight.smoke not in {Smoke.UNSENT, Smoke.RUNNING}
+    else:
+        over = _baked(release, model, at, sight.now_ms)
+    if not over:
         return releases.waiting(release, "")
     return releases.advance(release, model, now_ms=sight.now_ms)
 

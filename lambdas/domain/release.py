@@ -72,6 +72,7 @@ class Release:
         step: Index into the plan: every region's steps, in that order.
         since_ms: When the step began.
         paused: Whether an operator holds everything but rollbacks.
+        anew: Whether the step is to begin anew: the region whose turn it is sets `since_ms` then.
         promoted: Whether an operator wants no more waiting in this step.
         waits: What the release waits for, in words; empty while it only takes its time.
         quarantined: By version why it was taken back; until an operator clears it.
@@ -87,6 +88,7 @@ class Release:
     step: int = 0
     since_ms: int = 0
     paused: bool = False
+    anew: bool = False
     promoted: bool = False
     waits: str = ""
     quarantined: Mapping[str, str] = field(default_factory=dict)
@@ -380,11 +382,15 @@ def pause(release: Release, *, now_ms: int) -> Release | None:
 
 
 def resume(release: Release, *, now_ms: int) -> Release | None:
-    """Go on; the present step begins anew, since nobody knows what it saw. None if it goes on."""
+    """Go on; None if it goes on.
+
+    The present step is to begin anew, since nobody knows what it saw: when the region whose turn
+    it is gets to it, by that region's clock, for an operator's may be wrong by hours.
+    """
     if not release.paused:
         return None
     event = Event(at_ms=now_ms, what="resumed", version=release.candidate or release.live)
-    return _changed(release, event, paused=False, since_ms=now_ms)
+    return _changed(release, event, paused=False, anew=release.candidate is not None)
 
 
 def promote(release: Release, *, now_ms: int) -> Release | None:
@@ -393,7 +399,7 @@ def promote(release: Release, *, now_ms: int) -> Release | None:
     if at is None or at.step is Step.SMOKE or release.promoted:
         return None
     event = Event(at_ms=now_ms, what="promoted", version=release.candidate or "", region=at.region)
-    return _changed(release, event, promoted=True)
+    return _changed(release, event, promoted=True, anew=False)
 
 
 def waiting(release: Release, why: str) -> Release | None:
@@ -433,8 +439,13 @@ def _quarantined(release: Release, model: Model, version: str, why: str) -> dict
 
 
 def _changed(release: Release, event: Event, **changes: object) -> Release:
-    """The next revision; whatever changes, nothing is waited for any more, and nobody pushed."""
+    """The next revision; whatever changes, nothing is waited for any more, and nobody pushed.
+
+    A step that began just now need not begin anew.
+    """
     events = (*release.events, event)[-EVENTS_MAX:]
-    fresh = {"waits": "", "promoted": False}
+    fresh: dict[str, object] = {"waits": "", "promoted": False}
+    if "candidate" in changes or "since_ms" in changes:
+        fresh["anew"] = False
     values = {**fresh, **changes, "revision": release.revision + 1, "events": events}
     return replace(release, **values)  # type: ignore[arg-type]

@@ -299,10 +299,28 @@ def test_a_paused_release_still_goes_back() -> None:
     assert decide(paused, BOTH, seen(now_ms=99 * MINUTE_MS)) is None
     assert decide(paused, OLD, seen(now_ms=99 * MINUTE_MS)) is None
     assert changed(paused, seen(firing={"v2": "failures fires"})).candidate is None
-    resumed = releases.resume(paused, now_ms=3)
+
+
+@pytest.mark.parametrize("step", [Step.SMOKE, Step.BATCH])
+def test_a_resumed_step_begins_anew_by_the_clock_of_its_region(step: Step) -> None:
+    """An operator's clock may be days off: the step would end at once, or never."""
+    release = at(NEXT, step)
+    paused = releases.pause(release, now_ms=1)
+    assert paused is not None
+    resumed = releases.resume(paused, now_ms=10**15)
     assert resumed is not None
-    assert resumed.since_ms == 3
     assert releases.resume(resumed, now_ms=4) is None
+    assert (resumed.since_ms, resumed.anew) == (release.since_ms, True)
+    late = 60 * MINUTE_MS
+    assert decide(resumed, BOTH, seen(HERE, now_ms=late)) is None, "it is not its turn"
+    begun = changed(resumed, seen(NEXT, smoke=Smoke.FAILED, now_ms=late))
+    assert (begun.since_ms, begun.anew, place(begun)) == (late, False, place(release))
+    assert changed(resumed, seen(firing={"v2": "slow fires"})).anew is False, (
+        "nothing is left of it"
+    )
+    promoted = releases.promote(resumed, now_ms=5)
+    assert (promoted is None) == (step is Step.SMOKE)
+    assert promoted is None or not promoted.anew, "whoever is sure waits for no clock"
 
 
 def test_a_promoted_step_ends_at_once_if_all_is_well() -> None:
