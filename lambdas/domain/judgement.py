@@ -79,8 +79,9 @@ def decide(release: Release, model: Model, sight: Sight) -> Release | None:
         The record's next revision, after which this is to be asked again; None if there is
         nothing to change.
     """
-    at_once = urgent(release, model, sight)
-    if at_once is not None or release.paused or model.state != "live":
+    at_once = _guarded(release, model, sight) or _replaced(release, model, sight)
+    held = release.paused or model.state != "live" or bereft(release, model, sight)
+    if at_once is not None or held:
         return at_once
     changed = _aligned(release, model, sight) if sight.leads else None
     changed = changed or releases.skip(release, sight.away, now_ms=sight.now_ms)
@@ -94,8 +95,12 @@ def urgent(release: Release, model: Model, sight: Sight) -> Release | None:
     """What must not wait for anything: a version that is bad, or is not there any more.
 
     It follows from the record, the leases and the alarms alone: `sight` need have nothing else.
+    A version that has to be approved is therefore not made live here.
     """
-    return _guarded(release, model, sight) or _bereft(release, model, sight)
+    guarded = _guarded(release, model, sight)
+    if guarded is not None or releases.unasked(release, model):
+        return guarded
+    return _replaced(release, model, sight)
 
 
 def may_begin(release: Release, model: Model, sight: Sight) -> bool:
@@ -146,11 +151,22 @@ def _live_is_held(release: Release, model: Model, sight: Sight) -> bool:
     return bool(backs) and abs(sight.now_ms - backs[-1]) < 1000 * model.release.guard_window_s
 
 
-def _bereft(release: Release, model: Model, sight: Sight) -> Release | None:
-    """Replace a live version that is not configured any more."""
+def bereft(release: Release, model: Model, sight: Sight) -> bool:
+    """Whether it is up to this region to replace a live version that is not configured any more."""
     gone = release.live not in model.versions and model.wanted not in release.quarantined
-    if not gone or not sight.leads or not sight.first:
+    return gone and sight.leads and sight.first
+
+
+def _replaced(release: Release, model: Model, sight: Sight) -> Release | None:
+    """Replace a live version that is not configured any more, unless its heir is not approved.
+
+    Jobs that wait do less harm than answers that nobody answers for.
+    """
+    if not bereft(release, model, sight):
         return None
+    if sight.unapproved and releases.unasked(release, model):
+        why = f"{release.live} is not configured any more, and {sight.unapproved}"
+        return releases.waiting(release, why)
     return releases.replace_live(release, model, now_ms=sight.now_ms)
 
 

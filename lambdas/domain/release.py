@@ -154,7 +154,7 @@ def planned_shares(
     Returns:
         The shares, which sum to 1. A version with a share of 0 may stand in for one that does not
         serve; one that is not named here gets no job whatever happens, as those in quarantine.
-        Nothing at all if every version is in quarantine.
+        Nothing at all if every version is in quarantine, or waits for its approval.
     """
     if release is None:
         return dict(model.versions)
@@ -174,12 +174,28 @@ def planned_shares(
 def serving_version(release: Release, model: Model) -> str | None:
     """The version that answers what the candidate does not; None if there is none to be trusted.
 
-    A region may not know the live version: it was taken out of the configuration there.
+    A region may not know the live version: it was taken out of the configuration there. What is
+    wanted instead answers at once, unless somebody has to approve it first: then jobs wait.
     """
     for version in (release.live, model.wanted, release.previous):
+        if version == model.wanted != release.live and unasked(release, model):
+            continue
         if version in model.versions and version not in release.quarantined:
             return version
     return None
+
+
+def unasked(release: Release, model: Model) -> bool:
+    """Whether the wanted version needs an approval that nobody has seen yet.
+
+    One that was live once, or is past its first smoke jobs, has been approved.
+    """
+    was_live = any(
+        event.version == model.wanted and event.what in {"live", "released"}
+        for event in release.events
+    )
+    tried = release.candidate == model.wanted and release.step > 0
+    return model.wanted in model.packages and not was_live and not tried
 
 
 def needs_warm(release: Release | None, model: Model, region: str, version: str) -> bool:

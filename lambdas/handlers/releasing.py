@@ -24,7 +24,7 @@ from lambdas.adapters.releases import Releases
 from lambdas.domain import payloads
 from lambdas.domain import release as releases
 from lambdas.domain.job import Job, Status, job_id
-from lambdas.domain.judgement import Sight, Smoke, decide, judge_smoke, may_begin, urgent
+from lambdas.domain.judgement import Sight, Smoke, bereft, decide, judge_smoke, may_begin, urgent
 from lambdas.domain.names import GUARDS
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.regions import DRAINED, LOST
@@ -183,9 +183,10 @@ class Releasing:
     def _seen(self, release: Release, model: Model, sight: Sight) -> Sight:
         """What this region sees beyond alarms: only what the record's next change depends on."""
         at = releases.place(release)
-        if at is None or at.region != self.region:
+        alone = bereft(release, model, sight)
+        if alone or at is None or at.region != self.region:
             unapproved = ""
-            if may_begin(release, model, sight):
+            if alone or may_begin(release, model, sight):
                 unapproved = self._objection(model, model.wanted)
             return replace(
                 sight, unapproved=unapproved, instances=0, open_ms=None, smoke=Smoke.NONE

@@ -355,7 +355,7 @@ def _show(console: Console, document: dict[str, Any]) -> None:
 
 def _shares(shares: dict[str, float]) -> str:
     said = [f"{version} {share:.0%}" for version, share in shares.items() if share > 0]
-    return ", ".join(said) or "nothing: every version is in quarantine"
+    return ", ".join(said) or "nothing: no version may answer"
 
 
 def _tell(

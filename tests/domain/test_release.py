@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambdas.domain import release as releases
-from lambdas.domain.judgement import Sight, Smoke, decide, judge_smoke, may_begin
-from lambdas.domain.policy import Model, Releasing
+from lambdas.domain.judgement import Sight, Smoke, decide, judge_smoke, may_begin, urgent
+from lambdas.domain.policy import Model, Package, Releasing
 from lambdas.domain.release import (
     EVENTS_MAX,
     LEAST_URGENT_FIRST,
@@ -378,6 +378,30 @@ def test_a_live_version_that_was_taken_out_is_replaced_at_once() -> None:
     assert (replaced.live, replaced.previous, replaced.candidate) == ("v2", None, None)
     during = changed(at(HERE, Step.BATCH), seen(), new)
     assert (during.live, during.candidate) == ("v2", None)
+
+
+def test_jobs_wait_for_the_approval_of_what_replaces_a_live_version() -> None:
+    """A deployment that takes the live version out must not go round the registry."""
+    package = Package(arn="arn", image="image", artifact=None)
+    new = configured("v2", packages={"v2": package})
+    assert shares(STABLE, HERE, new) == [{}] * 3
+    assert urgent(STABLE, new, seen()) is None, "nobody has asked the registry yet"
+    pending = seen(unapproved="the package is PendingManualApproval")
+    waits = changed(STABLE, pending, new)
+    said = "v1 is not configured any more, and the package is PendingManualApproval"
+    assert (waits.live, waits.candidate, waits.waits) == ("v1", None, said)
+    assert decide(waits, new, pending) is None, "it is known"
+    approved = changed(waits, seen(), new)
+    assert (approved.live, approved.waits) == ("v2", "")
+    assert shares(approved, HERE, new) == [{"v2": 1.0}] * 3
+
+    older = configured("v1", packages={"v1": package})
+    assert shares(approved, NEXT, older) == [{"v1": 1.0}] * 3, "it was live, and is all there is"
+    before = replace(STABLE, previous="v0")
+    kept = configured("v0", "v2", packages={"v2": package})
+    assert shares(before, HERE, kept) == [{"v0": 1.0}] * 3
+    tried = changed(at(HERE, Step.BATCH), pending, new)
+    assert tried.live == "v2", "its approval was seen before its smoke jobs"
 
 
 @pytest.mark.parametrize("away", [frozenset(), frozenset({HERE})])

@@ -284,6 +284,23 @@ def test_only_what_was_approved_is_released(
     assert said in record(region).waits
 
 
+def test_what_replaces_a_live_version_is_approved_too(region: Region) -> None:
+    """One deployment that swaps the only version must not go round the registry."""
+    tick(region)
+    package = {"arn": PACKAGE, "image": IMAGE, "artifact": WEIGHTS}
+    want(region, versions={"v2": 1.0}, packages={"v2": package})
+    tick(region)
+    tick(region)
+    waits = record(region)
+    assert (waits.live, waits.candidate) == ("v1", None)
+    assert waits.waits.startswith("v1 is not configured any more, and the model package")
+    assert waits.revision == 2, "it is said once"
+
+    want(region, versions={"v2": 1.0}, packages={})
+    tick(region)
+    assert record(region).live == "v2"
+
+
 def test_a_function_that_dies_between_any_two_calls_is_repaired_by_the_next(
     begun: Region,
 ) -> None:
