@@ -111,10 +111,7 @@ class Model:
                     ) from error
             return given
 
-        warm_up_s = self._model.warm_up_s
-        self._serve(
-            partial(Python, answers=checked, service_s=service_s, warm_up_s=warm_up_s), version
-        )
+        self._serve(partial(Python, answers=checked, service_s=service_s), version)
 
     def runs(self, *, version: str | None = None) -> None:
         """Let the version's own local command answer, as a real process.

@@ -234,7 +234,7 @@ def event_body(job: Job) -> bytes:
         "data": {
             "id": job.id,
             "status": job.status,
-            "model": job.wished,
+            "model": job.model,
             "tier": job.tier,
             "finished_at": ended_at,
         },
