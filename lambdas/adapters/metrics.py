@@ -37,7 +37,7 @@ class Metrics:
         # Submit shares code with those that publish, and would load it at every cold start.
         from aws_lambda_powertools.metrics import EphemeralMetrics  # noqa: PLC0415
 
-        lines = EphemeralMetrics(namespace=self.namespace)
+        lines = EphemeralMetrics(namespace=self.namespace, service="")
         lines.set_timestamp(at_ms)
         for name, among in dimensions.items():
             lines.add_dimension(name=name, value=among)
