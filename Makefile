@@ -31,7 +31,9 @@ setup: ## install everything pinned in requirements/ and package-lock.json (once
 	echo 'setup: no Python 3.11 to 3.14 with its venv module on PATH; install one, or run make PYTHON=/path/to/python3.' >&2; \
 	exit 1
 
-demo: synth ## three regions on this machine: real embeddings, then a replayed trace
+# It deploys twice, and synthesizes by itself.
+demo: CONFIG := config/demo.yaml
+demo: setup ## three regions on this machine: real embeddings, then a burst and what goes wrong in it
 	@$(BIN)/spillway demo --config $(CONFIG) $(ARGS)
 
 test: setup ## every test
@@ -42,7 +44,7 @@ local: synth ## the twin as a local service, until interrupted
 
 # What needs an assembly first keeps its ARGS to itself.
 SYNTH_ARGS = $(ARGS)
-demo local bench: SYNTH_ARGS :=
+local bench: SYNTH_ARGS :=
 
 # Without credentials: nothing at synth looks at AWS, so nothing may wait for an answer from it.
 synth: setup ## write the cloud assembly of CONFIG to cdk.out

@@ -31,7 +31,7 @@ from spillway.twin.calls import Call, Hook
 from spillway.twin.functions import Report
 from spillway.twin.twin import Twin
 
-BACKGROUND = ("beat", "sweep")
+BACKGROUND = ("beat", "sweep", "release")
 """Functions that run without jobs too."""
 
 SOCKET_CPU_S = 0.0005

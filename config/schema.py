@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
@@ -11,6 +12,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from config.alarms import Alarms
+from config.costs import instance_prices
 from config.fields import (
     WORDS,
     EnvironmentName,
@@ -22,6 +25,10 @@ from config.fields import (
     problem,
     text,
 )
+from config.guards import Guards
+from config.output import Output
+from config.releases import Release
+from config.scaling import Scaling
 from lambdas.domain import policy as policies
 from lambdas.domain.names import Names
 
@@ -140,6 +147,9 @@ class Version(Strict):
     instance_type: Annotated[
         str, text(r"^ml\.[a-z0-9]+\.[a-z0-9]+$", "a SageMaker instance type, like ml.g5.xlarge")
     ]
+    usd_per_hour: Annotated[
+        float | None, Field(gt=0, le=1000, description="Of an instance, if not the list price.")
+    ] = None
     volume_gb: Annotated[int | None, Field(ge=1, le=512)] = None
     startup_timeout_s: Annotated[int, Field(ge=60, le=3600)] = 600
     inference_ami: str | None = None
@@ -148,6 +158,16 @@ class Version(Strict):
         Field(description="Serves this version on the twin; {python} is this interpreter."),
     ] = None
     service: Service = Service()
+    package: Annotated[
+        str | None,
+        text(
+            r"^arn:aws:sagemaker:\{region\}:\d{12}:model-package/[\w-]+/\d+$",
+            "arn:aws:sagemaker:{region}:ACCOUNT:model-package/GROUP/NUMBER",
+        ),
+    ] = None
+    baseline: Annotated[
+        Slug | None, Field(description="Guards compare this version with that one.")
+    ] = None
 
     @model_validator(mode="after")
     def _volume_attachable(self) -> Self:
@@ -158,6 +178,11 @@ class Version(Strict):
                 self.volume_gb,
             )
         return self
+
+    @property
+    def instance_usd_per_hour(self) -> float | None:
+        """What an instance costs, or None if nobody knows."""
+        return self.usd_per_hour or instance_prices().get(self.instance_type)
 
     def image_in(self, region: str) -> str:
         """The image's address in a region's own registry."""
@@ -182,12 +207,23 @@ class Model(Strict):
     handoff_s: Annotated[float, Field(gt=0, le=60)] = 0.5
     instances_min: Annotated[int, Field(ge=0, le=500)]
     instances_max: Annotated[int, Field(ge=1, le=500)]
+    scaling: Scaling = Scaling()
     network: dict[Region, Network] = {}
     invocation_timeout_s: Annotated[int, Field(ge=1, le=3600)] = 300
     request_ttl_s: Annotated[int, Field(ge=60, le=21_600)] = 300
     attempts_max: Annotated[int, Field(ge=1, le=10)] = 3
     retry_delay_s: Annotated[float, Field(ge=0, le=300)] = 5
     input_bytes_max: Annotated[int, Field(ge=1, le=4_000_000)] = 1_000_000
+    output: Output | None = None
+    fallback: Annotated[
+        Slug | None,
+        Field(
+            description="Another model of the same input shape, which takes a job over once: when "
+            "this one's attempts are used up, or the job's deadline is at risk."
+        ),
+    ] = None
+    guards: Guards = Guards()
+    release: Release = Release()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -199,6 +235,20 @@ class Model(Strict):
                 f"must be at most instances_max, {self.instances_max}",
                 self.instances_min,
             )
+        if self.attempts_max == 1 and self.instances_min < self.instances_max:
+            raise problem(
+                "attempts_max",
+                "must be at least 2 with instances_min below instances_max: an instance that is "
+                "let go may have a job, which needs another attempt",
+                self.attempts_max,
+            )
+        for number, schedule in enumerate(self.scaling.schedule):
+            if schedule.instances_min > self.instances_max:
+                raise problem(
+                    f"scaling.schedule.{number}.instances_min",
+                    f"must be at most instances_max, {self.instances_max}",
+                    schedule.instances_min,
+                )
         if self.instances_max * self.concurrency > SLOTS_MAX:
             raise problem(
                 "instances_max",
@@ -207,6 +257,24 @@ class Model(Strict):
                 self.instances_max,
             )
         return self
+
+    @model_validator(mode="after")
+    def _baselines_known(self) -> Self:
+        for name, version in self.versions.items():
+            others = [other for other in self.versions if other != name]
+            if version.baseline is not None and version.baseline not in others:
+                allowed = f"must be another version: {listed(others) or 'there is none'}"
+                raise problem(f"versions.{name}.baseline", allowed, version.baseline)
+        return self
+
+    def baseline(self, version: str) -> str | None:
+        """The version that guards compare one with: the one listed before it unless it says so."""
+        listed_before: str | None = None
+        for name, each in self.versions.items():
+            if name == version:
+                return each.baseline or listed_before
+            listed_before = name
+        return None
 
 
 class Domain(Strict):
@@ -281,6 +349,7 @@ class Concurrency(Strict):
     complete: Annotated[int, Field(ge=2, le=100)] = 10
     beat: Annotated[int, Field(ge=3, le=10)] = 3
     sweep: Annotated[int, Field(ge=1, le=50)] = 10
+    release: Annotated[int, Field(ge=1, le=10)] = 2
 
 
 class Deployment(Strict):
@@ -320,6 +389,8 @@ class Deployment(Strict):
     limits: Limits = Limits()
     concurrency: Concurrency = Concurrency()
     domain: Domain | None = None
+    alarms: Alarms = Alarms()
+    cost_hourly_max_usd: Annotated[float | None, Field(gt=0, le=1_000_000)] = None
     tiers: dict[TierName, Tier]
     models: Annotated[dict[Slug, Model], Field(min_length=1, max_length=50)]
 
@@ -372,6 +443,28 @@ class Deployment(Strict):
         return self
 
     @model_validator(mode="after")
+    def _fallbacks_lead_somewhere(self) -> Self:
+        for name, model in self.models.items():
+            if model.fallback is None:
+                continue
+            field, other = f"models.{name}.fallback", self.models.get(model.fallback)
+            if other is None or other is model:
+                others = listed(each for each in self.models if each != name)
+                allowed = f"must be another model of this deployment: {others or 'there is none'}"
+                raise problem(field, allowed, model.fallback)
+            if other.input_bytes_max < model.input_bytes_max:
+                raise problem(
+                    field,
+                    f"must take what {name} takes: its input_bytes_max is "
+                    f"{other.input_bytes_max}, and {name}'s is {model.input_bytes_max}",
+                    model.fallback,
+                )
+            circle = _circle(name, self.models)
+            if circle:
+                raise problem(field, f"leads back: {' -> '.join(circle)}", model.fallback)
+        return self
+
+    @model_validator(mode="after")
     def _endpoints_apart(self) -> Self:
         taken: dict[str, str] = {}
         for name, model in self.models.items():
@@ -383,6 +476,32 @@ class Deployment(Strict):
                         field, f"would have the same endpoint as {taken[endpoint]}", endpoint
                     )
                 taken[endpoint] = field
+        return self
+
+    @model_validator(mode="after")
+    def _within_cost(self) -> Self:
+        if self.cost_hourly_max_usd is None:
+            return self
+        most, parts = 0.0, []
+        for name, model in self.models.items():
+            for version, settings in model.versions.items() if model.state != "off" else ():
+                usd = settings.instance_usd_per_hour
+                if usd is None:
+                    raise problem(
+                        f"models.{name}.versions.{version}.usd_per_hour",
+                        f"is required with cost_hourly_max_usd: config/instances.yaml has no price "
+                        f"of {settings.instance_type}",
+                    )
+                all_of_it = usd * model.instances_max * len(self.regions)
+                most += all_of_it
+                parts.append(f"{name} {version} {all_of_it:.2f}")
+        if most > self.cost_hourly_max_usd:
+            raise problem(
+                "cost_hourly_max_usd",
+                f"must be at least {most:.2f}, what all instances of all versions in all regions "
+                f"cost an hour ({', '.join(parts)}), or instances_max must be lower",
+                self.cost_hourly_max_usd,
+            )
         return self
 
     @model_validator(mode="after")
@@ -428,12 +547,34 @@ class Deployment(Strict):
         )
 
 
+def _circle(name: str, models: Mapping[str, Model]) -> list[str]:
+    """The way from a model over fallbacks back to itself; empty if there is none."""
+    way = [name]
+    for _ in models:
+        following = models[way[-1]].fallback if way[-1] in models else None
+        if following is None:
+            return []
+        way.append(following)
+        if following == name:
+            return way
+    return []
+
+
 def _domain_model(name: str, model: Model) -> policies.Model:
     return policies.Model(
         name=name,
         state=model.state,
         versions={version: float(version == model.wanted) for version in model.versions},
         service_s=model.versions[model.wanted].service.typical_s,
+        output=model.output.domain() if model.output else None,
+        release=model.release.domain(guard_window_s=model.guards.window_s),
+        packages={
+            name: policies.Package(
+                arn=version.package, image=version.image, artifact=version.artifact.s3
+            )
+            for name, version in model.versions.items()
+            if version.package is not None
+        },
         **model.model_dump(
             include={
                 "concurrency",
@@ -446,6 +587,7 @@ def _domain_model(name: str, model: Model) -> policies.Model:
                 "attempts_max",
                 "retry_delay_s",
                 "input_bytes_max",
+                "fallback",
             }
         ),
     )

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from botocore.config import Config
 
+from lambdas.adapters.credentials import Refusals
+from lambdas.adapters.metrics import Metrics
 from lambdas.domain.names import Names
 from lambdas.domain.policy import Policy
 
@@ -89,6 +91,11 @@ class Execution:
         """The fixed names of the deployment's resources."""
         return self.policy.names
 
+    @cached_property
+    def refusals(self) -> Refusals:
+        """Who is told when AWS refuses a call for want of a right."""
+        return Refusals(Metrics(self.names.metrics), self.region)
+
     def client(
         self, service: str, config: Config = SDK_DEFAULTS, *, region: str | None = None
     ) -> Any:
@@ -101,7 +108,9 @@ class Execution:
         # Configurations are this module's constants: the same one is the same object.
         key = (service, region, id(config))
         if key not in self._clients:
-            self._clients[key] = self.session.client(service, region_name=region, config=config)
+            client = self.session.client(service, region_name=region, config=config)
+            self.refusals.watch(client)
+            self._clients[key] = client
         return self._clients[key]
 
 

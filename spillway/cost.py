@@ -13,8 +13,10 @@ from typing import Any, Self
 
 import yaml
 
-from config.schema import Deployment, Model
-from lambdas.domain.metrics import METRICS
+from config.costs import instance_prices
+from config.schema import Deployment, Model, Version
+from lambdas.domain.metrics import FELL_BACK, METRICS
+from lambdas.domain.moves import WHYS
 
 PRICES = Path(__file__).with_name("prices.yaml")
 COUNTS = Path(__file__).with_name("calls_per_job.json")
@@ -68,7 +70,7 @@ class Prices:
         regions: Regions for which it is known to hold.
         hours_per_month: To turn monthly prices into hourly ones.
         meters: By name.
-        instances: Dollars an hour by instance type.
+        instances: Dollars an hour by instance type; what config/instances.yaml has, and its own.
     """
 
     path: Path
@@ -108,23 +110,27 @@ class Prices:
                 name: Meter(meter["service"], meter["usd"] / meter["per"])
                 for name, meter in table["meters"].items()
             },
-            instances={
-                name: instance["usd_per_hour"] for name, instance in table["instances"].items()
+            instances=dict(instance_prices())
+            | {
+                name: instance["usd_per_hour"]
+                for name, instance in table.get("instances", {}).items()
             },
         )
 
-    def instance(self, instance_type: str) -> float:
-        """Dollars an hour of one instance.
+    def instance(self, version: Version) -> float:
+        """Dollars an hour of one instance of a version.
 
         Raises:
-            CostError: The table does not know the type.
+            CostError: It does not say, and no table knows the type.
         """
-        if instance_type not in self.instances:
+        usd = version.usd_per_hour or self.instances.get(version.instance_type)
+        if usd is None:
             raise CostError(
-                f"{_shown(self.path)} has no price for {instance_type}; add one with its date, "
-                f"or use one of {', '.join(sorted(self.instances))}"
+                f"config/instances.yaml has no price for {version.instance_type}; add one with its "
+                f"date, give the version its usd_per_hour, or use one of "
+                f"{', '.join(sorted(self.instances))}"
             )
-        return self.instances[instance_type]
+        return usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +244,7 @@ def _standing(kind: str, properties: Mapping[str, Any]) -> list[tuple[str, float
 
 _ONE_OF_A_KIND = {
     "AWS::CloudWatch::CompositeAlarm": "cloudwatch.composite_alarm_month",
+    "AWS::CloudWatch::Dashboard": "cloudwatch.dashboard_month",
     "AWS::KMS::Key": "kms.key_month",
     "AWS::KMS::ReplicaKey": "kms.key_month",
     "AWS::Route53::HealthCheck": "route53.health_check_month",
@@ -251,6 +258,7 @@ _MONTHLY = {
     "cloudwatch.alarm_month": "alarmed metrics",
     "cloudwatch.fast_alarm_month": "alarmed metrics, high resolution",
     "cloudwatch.composite_alarm_month": "composite alarms",
+    "cloudwatch.dashboard_month": "dashboards",
     "cloudwatch.metric_month": "custom metrics",
     "route53.health_check_month": "health checks",
     "secrets.secret_month": "secrets",
@@ -358,8 +366,9 @@ class Cost:
         regions = len(self.deployment.regions)
         parts = []
         for name, model in self.deployment.models.items():
-            for version, instance_type, least, most in _fleets(model):
-                usd = self.prices.instance(instance_type)
+            for version, least, most in _fleets(model):
+                instance_type = model.versions[version].instance_type
+                usd = self.prices.instance(model.versions[version])
                 parts.append(
                     {
                         "service": "SageMaker",
@@ -451,7 +460,7 @@ class Cost:
         """Dollars for a million typical jobs on an instance that is never idle."""
         version = model.versions[model.wanted]
         seconds = version.service.typical_s / model.concurrency
-        return self.prices.instance(version.instance_type) / 3600 * seconds * JOBS
+        return self.prices.instance(version) / 3600 * seconds * JOBS
 
     def _notes(self) -> list[str]:
         notes = []
@@ -473,28 +482,34 @@ class Cost:
 
 
 def series(deployment: Deployment, *, busy: bool) -> int:
-    """Series of our own metrics, in all regions; while jobs run, those of every version too."""
-    per_region = 0
-    for model in deployment.models.values():
-        of = {"Model": 1, "Tier": len(deployment.tiers), "Version": len(model.versions)}
-        if not busy:
-            of["Version"] = 0
-        per_region += sum(of[metric.dimensions[-1]] for metric in METRICS)
-    return per_region * len(deployment.regions)
+    """Series of our own metrics, in all regions; busy, also those of what only happens at times."""
+    whys = len(WHYS) if len(deployment.regions) > 1 else 0
+    each = {
+        "Model": len(deployment.models),
+        "Tier": len(deployment.models) * len(deployment.tiers),
+        "Version": sum(
+            len(model.versions) for model in deployment.models.values() if model.state != "off"
+        ),
+        "Region": 1,
+        "Why": whys,
+    }
+    counted = [metric for metric in METRICS if busy or metric.without_jobs]
+    absent = sum(model.fallback is None for model in deployment.models.values())
+    per_region = sum(each[metric.dimensions[-1]] for metric in counted)
+    return (per_region - (absent if FELL_BACK in counted else 0)) * len(deployment.regions)
 
 
-def _fleets(model: Model) -> list[tuple[str, str, int, int]]:
-    """Version, instance type, fewest and most instances in one region."""
+def _fleets(model: Model) -> list[tuple[str, int, int]]:
+    """Version, fewest and most instances in one region."""
     if model.state == "off":
         return []
     return [
         (
             name,
-            version.instance_type,
             model.instances_min if name == model.wanted else 0,
             model.instances_max,
         )
-        for name, version in model.versions.items()
+        for name in model.versions
     ]
 
 

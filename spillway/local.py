@@ -19,7 +19,7 @@ from spillway.twin.containers import Answer, Factory, LocalProcess, Simulated
 from spillway.twin.resources import UnsupportedError
 from spillway.twin.twin import Twin
 
-BACKGROUND = ("beat", "sweep")
+BACKGROUND = ("beat", "sweep", "release")
 """Functions that run without jobs: what they call is no cost of a job."""
 
 
@@ -96,6 +96,28 @@ def start(
     return twin
 
 
+def update(
+    twin: Twin, config: Path | str, *, replaced: Mapping[str, Factory] | None = None
+) -> Deployment:
+    """Deploy a changed configuration over the one that runs.
+
+    Args:
+        twin: Which was started with the former one.
+        config: The deployment, with the same name, regions and models.
+        replaced: What serves some endpoints instead of what the configuration says.
+
+    Raises:
+        LocalError: Synth failed, or the change cannot be made here.
+        ConfigError: The configuration breaks the schema.
+    """
+    deployment = load(config)
+    try:
+        twin.update(synthesize(config), containers=containers(deployment) | dict(replaced or {}))
+    except (AssemblyError, DeploymentError, UnsupportedError) as error:
+        raise LocalError(str(error)) from error
+    return deployment
+
+
 def directory(twin: Twin, deployment: Deployment) -> Directory:
     """The directory of a deployment that runs here."""
     session = twin.operator(deployment.primary_region)
@@ -160,14 +182,21 @@ def work_left(twin: Twin, deployment: Deployment) -> Work:
             continue
         notices += _messages(twin, region, names.results) + _messages(twin, region, names.webhooks)
         for name, model in deployment.models.items():
-            for tier in deployment.tiers:
-                queued[tier] += _messages(twin, region, names.tier_queue(name, tier))
+            queued.update(waiting(twin, deployment, region, name))
             if model.state != "off":
                 running += sum(
                     twin.sagemaker.endpoint(region, names.endpoint(name, version)).backlog
                     for version in model.versions
                 )
     return Work(queued, running, notices)
+
+
+def waiting(twin: Twin, deployment: Deployment, region: str, model: str) -> Counter[str]:
+    """Messages in a model's tier queues in a region, by tier, without a call to AWS."""
+    names = deployment.names
+    return Counter(
+        {tier: _messages(twin, region, names.tier_queue(model, tier)) for tier in deployment.tiers}
+    )
 
 
 def _messages(twin: Twin, region: str, queue: str) -> int:

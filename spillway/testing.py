@@ -111,7 +111,10 @@ class Model:
                     ) from error
             return given
 
-        self._serve(partial(Python, answers=checked, service_s=service_s), version)
+        warm_up_s = self._model.warm_up_s
+        self._serve(
+            partial(Python, answers=checked, service_s=service_s, warm_up_s=warm_up_s), version
+        )
 
     def runs(self, *, version: str | None = None) -> None:
         """Let the version's own local command answer, as a real process.

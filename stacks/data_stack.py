@@ -1,15 +1,21 @@
-"""The global tables, in the primary region: the ledger and the directory."""
+"""The global tables, in the primary region: the ledger and the directory; and what shows all."""
 
 from aws_cdk import Environment, Stack
+from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
+from config.costs import HOURS_PER_MONTH
 from config.schema import Deployment
+from stacks.dashboards_construct import Dashboard
 from stacks.lifetime import removal
 
 TEXT = dynamodb.AttributeType.STRING
 NUMBER = dynamodb.AttributeType.NUMBER
 POINT_IN_TIME = dynamodb.PointInTimeRecoverySpecification(point_in_time_recovery_enabled=True)
+
+BUDGET_SUBSCRIBERS_MAX = 10
+"""Addresses of one notification (AWS Budgets API reference, "CreateNotification")."""
 
 
 class DataStack(Stack):
@@ -26,6 +32,9 @@ class DataStack(Stack):
         )
         self._ledger(deployment)
         self._directory(deployment)
+        self._budget(deployment)
+        if len(deployment.regions) > 1:
+            Dashboard(self, "Dashboard", deployment=deployment, regions=deployment.regions)
 
     def _ledger(self, deployment: Deployment) -> None:
         """Jobs, releases and leases: one truth, strongly consistent between regions.
@@ -60,6 +69,48 @@ class DataStack(Stack):
             time_to_live_attribute="expires_s",
             point_in_time_recovery_specification=POINT_IN_TIME,
             removal_policy=removal(retain=deployment.retain),
+        )
+
+    def _budget(self, deployment: Deployment) -> None:
+        """Who pays is told before the month is over: a limit at synth does not see prices change.
+
+        It counts all of the account's SageMaker in the regions, by the service and not by tags,
+        which somebody would have to activate for billing first.
+        """
+        if deployment.cost_hourly_max_usd is None:
+            return
+        monthly_usd = round(deployment.cost_hourly_max_usd * HOURS_PER_MONTH, 2)
+        subscribers = [
+            budgets.CfnBudget.SubscriberProperty(subscription_type="EMAIL", address=address)
+            for address in deployment.alarms.emails[:BUDGET_SUBSCRIBERS_MAX]
+        ]
+        told = [("ACTUAL", 80), ("FORECASTED", 100)] if subscribers else []
+        budgets.CfnBudget(
+            self,
+            "Budget",
+            budget=budgets.CfnBudget.BudgetDataProperty(
+                budget_name=f"{deployment.name}-instances",
+                budget_type="COST",
+                time_unit="MONTHLY",
+                budget_limit=budgets.CfnBudget.SpendProperty(amount=monthly_usd, unit="USD"),
+                cost_filters={
+                    "Service": ["Amazon SageMaker"],
+                    "Region": list(deployment.regions),
+                },
+            ),
+            notifications_with_subscribers=[
+                budgets.CfnBudget.NotificationWithSubscribersProperty(
+                    notification=budgets.CfnBudget.NotificationProperty(
+                        comparison_operator="GREATER_THAN",
+                        notification_type=kind,
+                        threshold=percent,
+                        threshold_type="PERCENTAGE",
+                    ),
+                    subscribers=subscribers,
+                )
+                for kind, percent in told
+            ]
+            or None,
         )
 
 

@@ -40,6 +40,7 @@ class Settings:
 def settings(deployment: Deployment) -> dict[str, Settings]:
     """The settings of every function."""
     reserved = deployment.concurrency
+    judges = any(model.output and model.output.schema_ for model in deployment.models.values())
     return {
         "authorize": Settings(memory_mb=256, timeout_s=5),
         # API Gateway ends a request at 29 s; submit outlives the wait that it asks for.
@@ -48,10 +49,14 @@ def settings(deployment: Deployment) -> dict[str, Settings]:
         "dispatch": Settings(
             memory_mb=256, timeout_s=60, reserved=reserved.dispatch, tick=True, continues=True
         ),
-        "complete": Settings(memory_mb=256, timeout_s=30, reserved=reserved.complete),
+        # A batch of answers is held against JSON Schemas in half of its time, with more processor.
+        "complete": Settings(
+            memory_mb=1024 if judges else 256, timeout_s=30, reserved=reserved.complete
+        ),
         "notify": Settings(memory_mb=256, timeout_s=30),
         "beat": Settings(memory_mb=256, timeout_s=20, reserved=reserved.beat, tick=True),
         "sweep": Settings(memory_mb=256, timeout_s=58, reserved=reserved.sweep, tick=True),
+        "release": Settings(memory_mb=256, timeout_s=30, reserved=reserved.release, tick=True),
     }
 
 

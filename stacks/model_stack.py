@@ -1,4 +1,4 @@
-"""One model in one region: its queues, and an endpoint for each of its versions."""
+"""One model in one region: its queues and alarms, and an endpoint for each of its versions."""
 
 from aws_cdk import Environment, Stack
 from aws_cdk import aws_applicationautoscaling as autoscaling
@@ -7,11 +7,15 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from config.operator_alarms import of_model
 from config.schema import TIERS, Deployment, Version
+from stacks.alarms_construct import Alarms
 from stacks.encryption import alias_arn
+from stacks.guards_construct import Guards
 from stacks.model_permissions import model_grants
 from stacks.queues import queue_with_dead_letters
 from stacks.roles import role_of
+from stacks.scaling_construct import ScalingConstruct
 
 VARIANT = "live"
 VISIBILITY_S = 120
@@ -39,6 +43,7 @@ class ModelStack(Stack):
         self._queues()
         if self._model.state == "off":
             return
+        Alarms(self, "Alarms", deployment=deployment, region=region, of=of_model(deployment, model))
         role = role_of(
             self,
             "Role",
@@ -94,8 +99,37 @@ class ModelStack(Stack):
             resource_id=f"endpoint/{endpoint_name}/variant/{VARIANT}",
             min_capacity=self._model.instances_min if wanted else 0,
             max_capacity=self._model.instances_max,
+            scheduled_actions=self._scheduled() if wanted else None,
         )
         fleet.add_resource_dependency(endpoint)
+        Guards(
+            within,
+            "Guards",
+            deployment=self._deployment,
+            region=self._region,
+            model=self._name,
+            version=name,
+        )
+        ScalingConstruct(
+            within, deployment=self._deployment, model=self._name, version=name, fleet=fleet
+        )
+
+    def _scheduled(self) -> list[autoscaling.CfnScalableTarget.ScheduledActionProperty] | None:
+        """Minimums by the clock; both bounds are given, as their order is checked at that time."""
+        return [
+            autoscaling.CfnScalableTarget.ScheduledActionProperty(
+                schedule=f"cron({schedule.cron})",
+                timezone=schedule.timezone,
+                scheduled_action_name=f"minimum-{number}",
+                scalable_target_action=(
+                    autoscaling.CfnScalableTarget.ScalableTargetActionProperty(
+                        min_capacity=schedule.instances_min,
+                        max_capacity=self._model.instances_max,
+                    )
+                ),
+            )
+            for number, schedule in enumerate(self._model.scaling.schedule)
+        ] or None
 
     def _container(self, version: Version) -> sagemaker.CfnModel.ContainerDefinitionProperty:
         """The image with its weights and settings; secrets stay in their store, by address."""

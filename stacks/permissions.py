@@ -119,7 +119,7 @@ class Permissions:
             self._index(names.ledger, "listing", "live"),
             self._table(names.directory, "Scan"),
             self._table(names.gate, "GetItem", "UpdateItem"),
-            self._tier_queues("SendMessage"),
+            self._tier_queues("GetQueueAttributes", "SendMessage"),
             self._tier_queues("DeleteMessage", "ReceiveMessage", suffix="-dead"),
             self._queue(names.webhooks, "SendMessage"),
             self._objects("GetObject", self._results(self.region)),
@@ -127,6 +127,40 @@ class Permissions:
             self._bucket(),
             self._invoke("dispatch"),
             *self._key(),
+        ]
+
+    def release(self) -> list[Grant]:
+        """Begin, advance and take back releases; try new versions with jobs of its own."""
+        names = self.deployment.names
+        return [
+            self._table(names.ledger, "BatchGetItem", "GetItem", "PutItem"),
+            self._table(names.gate, "GetItem"),
+            self._tier_queues("SendMessage"),
+            self._guard_alarms(),
+            *self._packages(),
+            self._invoke("dispatch"),
+            *self._key(),
+        ]
+
+    def _guard_alarms(self) -> Grant:
+        return Grant(
+            actions=("cloudwatch:DescribeAlarms",),
+            resources=(self._arn("cloudwatch", f"alarm:{self.deployment.name}-guard-*"),),
+            why="Versions have alarms in stacks of their own.",
+        )
+
+    def _packages(self) -> list[Grant]:
+        """Ask whether versions are approved, where any is in a registry."""
+        packages = {
+            version.package.replace("{region}", self.region)
+            for model in self.deployment.models.values()
+            for version in model.versions.values()
+            if version.package is not None
+        }
+        if not packages:
+            return []
+        return [
+            Grant(actions=("sagemaker:DescribeModelPackage",), resources=tuple(sorted(packages)))
         ]
 
     def _arn(self, service: str, resource: str, *, region: str = "") -> str:

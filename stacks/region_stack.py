@@ -13,10 +13,13 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from config.operator_alarms import of_region
 from config.schema import Deployment
 from stacks.acknowledgement import acknowledge
+from stacks.alarms_construct import Alarms, AlarmsTopic
 from stacks.api_construct import Api
 from stacks.buckets import private_bucket, replicate
+from stacks.dashboards_construct import Dashboard
 from stacks.encryption import let_services_use, own_key
 from stacks.firewall_construct import Firewall
 from stacks.functions_construct import Functions, settings
@@ -26,7 +29,7 @@ from stacks.routing_stack import api_parameter
 
 
 class RegionStack(Stack):
-    """The gate, payloads, messages, functions and API of a region.
+    """The gate, payloads, messages, functions, alarms and API of a region.
 
     Models are found by their names, never by reference, so that no change here reaches them.
     """
@@ -67,6 +70,11 @@ class RegionStack(Stack):
             key=key,
             timeouts_s={name: setting.timeout_s for name, setting in settings(deployment).items()},
         )
+        AlarmsTopic(self, "AlarmsTopic", deployment=deployment, region=region, key=key)
+        Alarms(
+            self, "Alarms", deployment=deployment, region=region, of=of_region(deployment, region)
+        )
+        Dashboard(self, "Dashboard", deployment=deployment, regions=[region])
         functions = Functions(
             self,
             "Functions",
@@ -83,6 +91,8 @@ class RegionStack(Stack):
         self._feed(functions["beat"], messages.beats, batch=1, most=concurrency.beat - 1)
         self._tick(functions["beat"])
         self._tick(functions["sweep"])
+        self._tick(functions["release"])
+        self._hear_guards(deployment, functions["release"])
         api = Api(
             self,
             "Api",
@@ -166,6 +176,26 @@ class RegionStack(Stack):
             batch_size=batch,
             max_concurrency=most,
             report_batch_item_failures=True,
+        )
+
+    def _hear_guards(self, deployment: Deployment, function: lambda_.Function) -> None:
+        """Let release look at once when a guard alarm fires; what is missed it sees by its tick."""
+        events.Rule(
+            function,
+            "Guards",
+            event_pattern=events.EventPattern(
+                source=["aws.cloudwatch"],
+                detail_type=["CloudWatch Alarm State Change"],
+                detail={
+                    "alarmName": [{"prefix": f"{deployment.name}-guard-"}],
+                    "state": {"value": ["ALARM"]},
+                },
+            ),
+            targets=[
+                targets.LambdaFunction(
+                    function, max_event_age=Duration.minutes(1), retry_attempts=0
+                )
+            ],
         )
 
     def _tick(self, function: lambda_.Function) -> None:

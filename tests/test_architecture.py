@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -298,3 +299,9 @@ def test_the_cdk_command_line_is_the_pinned_one() -> None:
     assert lock["node_modules/aws-cdk"]["version"] == "2.1148.1"
     installed = [package for name, package in lock.items() if name]
     assert all("integrity" in package and "resolved" not in package for package in installed)
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """Test directories are no packages: of two files of one name, pytest collects neither."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, number in names.items() if number > 1] == []

@@ -79,7 +79,7 @@ def test_an_unknown_instance_type_is_an_error_that_names_the_price_table() -> No
     odd = chat.versions["v1"].model_copy(update={"instance_type": "ml.q9.huge"})
     models = {"chat": chat.model_copy(update={"versions": {"v1": odd}})}
 
-    with pytest.raises(CostError, match=r"prices\.yaml has no price for ml\.q9\.huge"):
+    with pytest.raises(CostError, match=r"instances\.yaml has no price for ml\.q9\.huge"):
         document(dev.model_copy(update={"models": models}))
 
 
@@ -122,6 +122,7 @@ def test_what_costs_by_existing_is_counted_in_the_templates() -> None:
                     ]
                 },
             },
+            "Board": {"Type": "AWS::CloudWatch::Dashboard"},
             "Results": {"Type": "AWS::Lambda::EventSourceMapping"},
             "Queue": {"Type": "AWS::SQS::Queue"},
         }
@@ -136,6 +137,7 @@ def test_what_costs_by_existing_is_counted_in_the_templates() -> None:
         "waf.rule_month": 3,
         "cloudwatch.alarm_month": 1,
         "cloudwatch.fast_alarm_month": 2,
+        "cloudwatch.dashboard_month": 1,
     }
     assert cost["3 WAF rules"]["idle"] == pytest.approx(3 / 730, abs=1e-6)
     # Fifteen long polls a minute, for 0.40 dollars a million.
@@ -163,10 +165,12 @@ def test_metrics_are_paid_per_region_model_tier_and_version() -> None:
     """Every region and model adds to a bill that arrives without a single job."""
     cost = parts(document(deployment()))
 
-    # Three regions with two models: 6 of the model, 2 of each of 3 tiers; 5 of its version.
-    metrics = cost["72 to 102 custom metrics"]
-    assert metrics["idle"] == pytest.approx(72 * 0.3 / 730, abs=1e-6)
-    assert metrics["maximum"] == pytest.approx(102 * 0.3 / 730, abs=1e-6)
+    # Three regions, each with a series of its own and two models: 6 of the model, 2 of each of 3
+    # tiers, 4 of each version. Busy, 6 more of each version, 1 of each model, 3 reasons of moves, 3
+    # of the region.
+    metrics = cost["99 to 159 custom metrics"]
+    assert metrics["idle"] == pytest.approx(99 * 0.3 / 730, abs=1e-6)
+    assert metrics["maximum"] == pytest.approx(159 * 0.3 / 730, abs=1e-6)
 
 
 def test_an_estimate_says_so() -> None:

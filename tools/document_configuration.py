@@ -53,6 +53,8 @@ MEANINGS = {
     "may still run when the next begins.",
     "concurrency.sweep": "Sweeps at once: one every minute, and eight that take over the jobs of "
     "a region that is lost.",
+    "concurrency.release": "Executions that decide about releases: one every minute, and one when "
+    "a guard alarm fires.",
     "domain": "Route 53 leads clients to a healthy region by one name, and each region has its own "
     "name besides; without it, clients choose between the regional URLs.",
     "domain.name": "What clients use; `REGION.NAME` leads to one region. At most 64 characters.",
@@ -60,6 +62,17 @@ MEANINGS = {
     "domain.zone_name": "That zone's own name: all of `domain.name`, or its end.",
     "domain.policy": "`latency`: every client gets the nearest healthy region. `failover`: the "
     "first healthy one in the order of `regions`.",
+    "alarms.emails": "Who gets the alarms of every region; each address confirms once for each.",
+    "alarms.runbook": "Where people read docs/runbook.md; descriptions of alarms link to its "
+    "sections.",
+    "alarms.wait_multiples.interactive": "Times the tier's target that its oldest job may wait, "
+    "for longer than instances take to come.",
+    "alarms.wait_multiples.standard": "The same.",
+    "alarms.wait_multiples.batch": "The same.",
+    "alarms.starved_below": "Part of its guaranteed share below which a tier starves.",
+    "alarms.refused_keys_per_minute": "Requests with keys that are unknown or revoked, for five "
+    "minutes.",
+    "alarms.failed_webhooks_share": "Part of the tries to deliver webhooks.",
     "tiers": f"Exactly {', '.join(TIERS)}.",
     "tiers.{name}.target_wait_s": "The wait that the tier aims at; `GET /v1/capacity` shows it "
     "beside the prediction.",
@@ -76,8 +89,8 @@ MEANINGS = {
     "and `hub`.",
     "models.{name}.versions.{name}.artifact.s3": "The archive with the weights; every region "
     "reads its own copy.",
-    "models.{name}.versions.{name}.artifact.directory": "Where the archive comes from; nothing "
-    "packs or uploads it yet.",
+    "models.{name}.versions.{name}.artifact.directory": "Where the archive comes from: `spillway "
+    "model register` packs and uploads it.",
     "models.{name}.versions.{name}.artifact.hub": "A repository of the Hugging Face hub: the "
     "container gets `HF_MODEL_ID` and `HF_REVISION`.",
     "models.{name}.versions.{name}.artifact.revision": "The commit in the hub; required with it.",
@@ -92,6 +105,10 @@ MEANINGS = {
     "models.{name}.versions.{name}.inference_ami": "SageMaker's `InferenceAmiVersion`.",
     "models.{name}.versions.{name}.service": "Expected seconds of one job: overhead + input "
     "tokens / rate + output tokens x time. Slots, waits and prices follow from a typical job.",
+    "models.{name}.versions.{name}.package": "The version's model package in SageMaker's registry: "
+    "it is released only while that is `Approved` and has this image and these weights.",
+    "models.{name}.versions.{name}.baseline": "The version that its guards `slow` and `size` "
+    "compare it with; the one that is listed before it, if it names none. The first one has none.",
     "models.{name}.versions.{name}.service.overhead_s": "Of every job.",
     "models.{name}.versions.{name}.service.input_tokens_per_s": "How fast input is read.",
     "models.{name}.versions.{name}.service.output_token_s": "Seconds for one token of output.",
@@ -104,6 +121,17 @@ MEANINGS = {
     "endpoint begins with 1, and its scalable target raises it. 0 is allowed for the bounds of "
     "scaling.",
     "models.{name}.instances_max": "Most instances in each region.",
+    "cost_hourly_max_usd": "What the instances may cost an hour when every version in every "
+    "region has its `instances_max`: more is refused. A monthly budget of 730 such hours watches.",
+    "models.{name}.versions.{name}.usd_per_hour": "What an instance costs, where it is not the "
+    "list price of `config/instances.yaml`.",
+    "models.{name}.scaling.schedule": "Other minimums of the wanted version by the clock, each "
+    "from its time on until the next one's; `instances_min` holds until the first.",
+    "models.{name}.scaling.schedule[].cron": "When, in the six fields of Application Auto Scaling: "
+    "minute, hour, day, month, weekday, year.",
+    "models.{name}.scaling.schedule[].timezone": "Of that time.",
+    "models.{name}.scaling.schedule[].instances_min": "Fewest instances in each region from then "
+    "on.",
     "models.{name}.network": "Existing subnets and security groups for the containers, for every "
     "region or none.",
     "models.{name}.network.{name}.subnets": "Their ids.",
@@ -113,6 +141,44 @@ MEANINGS = {
     "models.{name}.attempts_max": "Attempts before a job fails.",
     "models.{name}.retry_delay_s": "Before the second attempt; doubles with every further one.",
     "models.{name}.input_bytes_max": "Largest input, as compact JSON.",
+    "models.{name}.guards": "From when on a version is taken back; null turns a guard off. Every "
+    "version has alarms of its own in each region.",
+    "models.{name}.guards.window_s": "So much of the past is looked at, every minute; whole "
+    "minutes.",
+    "models.{name}.guards.attempts_min": "With fewer attempts in that time nothing is "
+    "concluded, of the version or of its baseline.",
+    "models.{name}.guards.failed_share_max": "Of the attempts, those that failed for whatever "
+    "reason.",
+    "models.{name}.guards.slow_ratio_max": "95th percentile of the service time / the baseline's.",
+    "models.{name}.guards.invalid_share_max": "Of the attempts, answers that are no JSON or do not "
+    "match `output.schema`.",
+    "models.{name}.guards.refused_share_max": "Of the attempts, refusals by `output.refusal`.",
+    "models.{name}.guards.size_ratio_max": "Median size of an answer / the baseline's, or the "
+    "inverse.",
+    "models.{name}.output": "What the model promises of its answers, if more than JSON. Answers of "
+    "more than 256 KiB are not judged. Judging takes complete 1,024 MB of memory.",
+    "models.{name}.release": "How a new version takes over, region by region; docs/releases.md "
+    "tells of each step.",
+    "models.{name}.release.canary_share": "Its part of a tier's jobs while it is on trial.",
+    "models.{name}.release.bake_s": "How long each step of the canary is watched.",
+    "models.{name}.release.final_bake_s": "How long a region runs wholly on it before the next "
+    "region begins.",
+    "models.{name}.release.smoke": "Inputs of jobs that it must answer in each region before it "
+    "gets any of a client's; at most 10, each at most 2,560 bytes when compressed. Without them "
+    "an idle fleet is not judged.",
+    "models.{name}.output.schema": "JSON Schema (2020-12) of an answer, at most 16,384 bytes of "
+    "JSON; `$ref` leads to places within it only. Texts and lists of more than 1,000 characters "
+    "or items are not held against `pattern` and `uniqueItems`; `format` is not asserted.",
+    "models.{name}.output.refusal": "How to tell that the model refused to answer: by exactly one "
+    "of `equals` and `pattern`.",
+    "models.{name}.output.refusal.pointer": "JSON pointer to the value that tells it.",
+    "models.{name}.output.refusal.equals": "The value that means a refusal.",
+    "models.{name}.output.refusal.pattern": "A regular expression, searched in the text's first "
+    "1,000 characters.",
+    "models.{name}.output.on_invalid": "`fail`: the attempt fails with `invalid_output` and is "
+    "tried again like any other. `count`: the answer is committed, and only the guard sees it.",
+    "models.{name}.output.on_refused": "`refuse`: the job ends as `refused`. `count`: the answer "
+    "is committed, and only the guard sees it.",
 }
 
 TAIL = f"""
@@ -176,6 +242,9 @@ def _inside(
         inner = _resolve(values, defs)
         if "properties" in inner:
             return field, inner, f"{path}.{{name}}"
+    items = _resolve(field.get("items", {}), defs)
+    if "properties" in items:
+        return field, items, f"{path}[]"
     return field, None, path
 
 
@@ -210,7 +279,9 @@ def _default(value: object) -> str:
 def _range(field: dict[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
-    kind = {"object": "mapping", "array": "list"}.get(field.get("type", ""), field.get("type", ""))
+    options = field.get("anyOf", [field])
+    kinds = [str(option.get("type", "")) for option in options if option.get("type") != "null"]
+    kind = ", ".join({"object": "mapping", "array": "list"}.get(each, each) for each in kinds)
     bounds = [
         f"{sign} {field[name]}"
         for name, sign in (

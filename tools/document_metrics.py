@@ -16,17 +16,23 @@ HEAD = """# Metrics
 Generated from `lambdas/domain/metrics.py` by `python tools/document_metrics.py`; a test checks it.
 
 CloudWatch reads them from the functions' logs (embedded metric format), in each region, in the
-namespace `Spillway/NAME`. What has one value for each model, or tier, comes from beat, every five
-seconds; what has one for each version tells of attempts that ended, with the batch in which they
-did. `spillway replay` and tests read them from the twin:
-`twin.metrics`.
+namespace `Spillway/NAME`. What has a resolution of a second comes from beat, every five seconds;
+what has one of a minute tells of attempts that ended, with the batch in which they did.
+The last ones tell what happens now and then, and are there only when it does.
+`spillway replay` and tests read them from the twin: `twin.metrics`.
 
 CloudWatch charges ${price:.2f} a month for each series, by the hours in which it has data.
 
 | metric | unit | one for each | resolution | meaning | a month and region |
 | --- | --- | --- | ---: | --- | --- |
 """
-EACH = {"Model": "model", "Tier": "model and tier", "Version": "model and version"}
+EACH = {
+    "Model": "model",
+    "Tier": "model and tier",
+    "Version": "model and version",
+    "Region": "region",
+    "Why": "reason",
+}
 
 
 def document() -> str:
@@ -40,9 +46,10 @@ def document() -> str:
 def _row(metric: Metric, price: float) -> str:
     of = metric.dimensions[-1]
     resolution = "1 s" if metric.resolution_s == 1 else "1 min"
+    times = "" if of == "Region" else f" x {EACH[of].replace(' and ', 's x ')}s"
     return (
         f"| `{metric.name}` | {metric.unit} | {EACH[of]} | {resolution} | {metric.meaning} "
-        f"| ${price:.2f} x {EACH[of].replace(' and ', 's x ')}s |\n"
+        f"| ${price:.2f}{times} |\n"
     )
 
 

@@ -104,22 +104,36 @@ class Endpoints:
 
 
 @dataclass(frozen=True, slots=True)
+class Instances:
+    """How many instances an endpoint has.
+
+    Attributes:
+        serving: In service.
+        ordered: That it shall have: more than serve while new ones warm up.
+    """
+
+    serving: int = 0
+    ordered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
-    """Reads how many instances serve an endpoint."""
+    """Reads how many instances an endpoint has."""
 
     client: "SageMakerClient"
 
-    def instances(self, endpoint: str) -> int:
-        """Instances in service, 0 for an endpoint that does not serve or does not exist."""
+    def instances(self, endpoint: str) -> Instances:
+        """Instances of an endpoint, none if it does not serve or does not exist."""
         try:
             reply = self.client.describe_endpoint(EndpointName=endpoint)
         except self.client.exceptions.ClientError as error:
             if error.response["Error"]["Code"] == "ValidationException":
-                return 0
+                return Instances()
             raise
         if reply["EndpointStatus"] not in {"InService", "Updating", "SystemUpdating"}:
-            return 0
-        return sum(
-            variant.get("CurrentInstanceCount", 0)
-            for variant in reply.get("ProductionVariants", [])
+            return Instances()
+        variants = reply.get("ProductionVariants", [])
+        return Instances(
+            serving=sum(variant.get("CurrentInstanceCount", 0) for variant in variants),
+            ordered=sum(variant.get("DesiredInstanceCount", 0) for variant in variants),
         )

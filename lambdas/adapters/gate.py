@@ -9,11 +9,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lambdas.adapters.clock import now_ms as current_ms
+from lambdas.adapters.logs import logger
+from lambdas.domain.breaker import Breaker
+from lambdas.domain.shares import Plan
+
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 RATE_WINDOW_S = 10
 """Submissions are counted per window, so that a short burst within the rate is not refused."""
+
+PLAN_KEPT_S = 600
+"""In which no plan of an earlier record replaces a later one's: longer than any beat runs. After a
+restored ledger revisions begin anew."""
 
 OFFER_KEPT_S = 600
 """How long it is remembered how much of an offer is used; by then nobody believes the offer."""
@@ -31,10 +40,11 @@ class GateState:
         serving: Instances in service by version, as beat last saw them.
         may_start_ms: Until when jobs may be started, by the region's lease; None without one.
         credits: By tier, starts that the tier is owed.
-        ok: Recent attempts that succeeded, decaying.
-        bad: Recent attempts that failed, decaying.
-        ended: Attempts that ended, since counting began.
+        breaker: The model's breaker, and the outcomes that it counts.
+        ended: Attempts that ended since counting began, by tier.
+        spent_s: Seconds that those attempts took.
         started: Starts by tier since counting began, while several tiers had work.
+        plan: Which versions are to have which part of the jobs; None before the first beat.
     """
 
     used: frozenset[str] = frozenset()
@@ -44,10 +54,11 @@ class GateState:
     serving: Mapping[str, int] = field(default_factory=dict)
     may_start_ms: int | None = None
     credits: Mapping[str, float] = field(default_factory=dict)
-    ok: float = 0
-    bad: float = 0
-    ended: int = 0
+    breaker: Breaker = field(default_factory=Breaker)
+    ended: Mapping[str, int] = field(default_factory=dict)
+    spent_s: float = 0
     started: Mapping[str, int] = field(default_factory=dict)
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,21 +142,35 @@ class Gate:
         return True
 
     def release(
-        self, model: str, tokens: Collection[str], *, ok: int = 0, bad: int = 0
+        self,
+        model: str,
+        tokens: Collection[str],
+        *,
+        ok: int = 0,
+        bad: int = 0,
+        ended: Mapping[str, int] | None = None,
+        spent_s: float = 0,
     ) -> GateState:
-        """Give slots back and count outcomes. May be repeated; only the counts would then drift."""
+        """Give slots back and count outcomes. May be repeated; only the counts would then drift.
+
+        Args:
+            model: Whose slots.
+            tokens: Of the slots.
+            ok: Attempts that succeeded.
+            bad: Attempts that failed, but for those that say nothing of what serves now.
+            ended: All attempts that ended, by tier.
+            spent_s: Seconds that they took, all together.
+        """
         values: dict[str, Any] = {}
         clauses = []
         if tokens:
             clauses.append("DELETE used :tokens")
             values[":tokens"] = {"SS": sorted(tokens)}
-        if ok or bad:
-            clauses.append("ADD ok :ok, bad :bad, ended :ended")
-            values |= {
-                ":ok": {"N": str(ok)},
-                ":bad": {"N": str(bad)},
-                ":ended": {"N": str(ok + bad)},
-            }
+        if ok or bad or ended:
+            added = {"ok": str(ok), "bad": str(bad), "spent_s": f"{spent_s:.3f}"}
+            added |= {f"ended_{tier}": str(number) for tier, number in (ended or {}).items()}
+            clauses.append("ADD " + ", ".join(f"{name} :{name}" for name in added))
+            values |= {f":{name}": {"N": number} for name, number in added.items()}
         if not clauses:
             return self.state(model)
         reply = self.client.update_item(
@@ -180,31 +205,69 @@ class Gate:
         capacity: int,
         serving: Mapping[str, int],
         now_ms: int,
-        ok: float,
-        bad: float,
+        breaker: Breaker,
         may_start_ms: int | None,
+        plan: Plan | None = None,
     ) -> None:
-        """Write what beat saw: capacity and where it is, decayed outcomes, and the lease's end."""
+        """Write what beat saw: capacity and where it is, the breaker, and the lease's end.
+
+        And the plan by which versions share the jobs; without one, the last one stays. So it does
+        if it was made by a later record within `PLAN_KEPT_S`: a slow beat would give jobs to a
+        version that was taken back. The rest is written all the same.
+        """
         values: dict[str, Any] = {
             ":capacity": {"N": str(capacity)},
             ":serving": {"M": {name: {"N": str(number)} for name, number in serving.items()}},
             ":now": {"N": str(now_ms)},
-            ":ok": {"N": f"{ok:.3f}"},
-            ":bad": {"N": f"{bad:.3f}"},
+            ":ok": {"N": f"{breaker.ok:.3f}"},
+            ":bad": {"N": f"{breaker.bad:.3f}"},
         }
-        leased = " REMOVE may_start_ms"
-        if may_start_ms is not None:
-            leased = ", may_start_ms = :until"
-            values[":until"] = {"N": str(may_start_ms)}
+        kept, gone = "", []
+        for name, moment_ms in (("may_start_ms", may_start_ms), ("open_ms", breaker.open_ms)):
+            if moment_ms is None:
+                gone.append(name)
+            else:
+                kept += f", {name} = :{name}"
+                values[f":{name}"] = {"N": str(moment_ms)}
+        if plan is not None:
+            try:
+                self._write_seen(model, kept, gone, values, plan)
+            except self.client.exceptions.ConditionalCheckFailedException:
+                logger.info("plan of a later record kept", model=model, revision=plan.revision)
+            else:
+                return
+        self._write_seen(model, kept, gone, values, None)
+
+    def _write_seen(
+        self, model: str, kept: str, gone: list[str], values: dict[str, Any], plan: Plan | None
+    ) -> None:
+        """Write what was seen: `kept` is set beside it and `gone` removed."""
+        names: dict[str, str] = {"#capacity": "capacity"}
+        condition: Any = {}
+        if plan is not None:
+            at_ms = current_ms()
+            names["#plan"] = "plan"
+            kept += ", #plan = :plan, plan_revision = :revision, plan_ms = :plan_ms"
+            values = values | {
+                ":plan": {"S": json.dumps(plan.document())},
+                ":revision": {"N": str(plan.revision)},
+                ":plan_ms": {"N": str(at_ms)},
+                ":old": {"N": str(at_ms - 1000 * PLAN_KEPT_S)},
+            }
+            condition["ConditionExpression"] = (
+                "attribute_not_exists(plan_revision) OR plan_revision <= :revision "
+                "OR plan_ms < :old"
+            )
         self.client.update_item(
             TableName=self.table,
             Key=_model(model),
             UpdateExpression=(
                 "SET #capacity = :capacity, serving = :serving, capacity_ms = :now, "
-                f"ok = :ok, bad = :bad{leased}"
+                f"ok = :ok, bad = :bad{kept}" + (f" REMOVE {', '.join(gone)}" if gone else "")
             ),
-            ExpressionAttributeNames={"#capacity": "capacity"},
+            ExpressionAttributeNames=names,
             ExpressionAttributeValues=values,
+            **condition,
         )
 
     def lease(self, model: str, may_start_ms: int | None) -> None:
@@ -308,12 +371,22 @@ def _state(item: Mapping[str, Any]) -> GateState:
             for name in item
             if name.startswith("credit_")
         },
-        ok=number("ok"),
-        bad=number("bad"),
-        ended=int(number("ended")),
-        started={
-            name.removeprefix("started_"): int(number(name))
-            for name in item
-            if name.startswith("started_")
-        },
+        breaker=Breaker(
+            ok=number("ok"),
+            bad=number("bad"),
+            open_ms=int(number("open_ms")) if "open_ms" in item else None,
+        ),
+        ended=_counts(item, "ended_"),
+        spent_s=number("spent_s"),
+        started=_counts(item, "started_"),
+        plan=Plan.read(json.loads(item["plan"]["S"])) if "plan" in item else None,
     )
+
+
+def _counts(item: Mapping[str, Any], prefix: str) -> dict[str, int]:
+    """What was counted by tier."""
+    return {
+        name.removeprefix(prefix): int(float(value["N"]))
+        for name, value in item.items()
+        if name.startswith(prefix)
+    }

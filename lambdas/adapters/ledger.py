@@ -48,11 +48,20 @@ class Claim(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A claim by someone who has not read the job."""
+    """A claim by someone who has not read the job.
+
+    Attributes:
+        id: The job.
+        owner: The region that should hold it.
+        attempt: The attempt that should be current.
+        model: What should answer it, where that is not certain: a message of another model's may
+            have been sent for the same attempt by somebody who died before the ledger knew.
+    """
 
     id: str
     owner: str
     attempt: int
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +376,10 @@ def _guard(
         bound[":guard_owner"] = {"S": job.owner}
         bound[":guard_attempt"] = {"N": str(job.attempt)}
         guard += " AND #owner = :guard_owner AND #attempt = :guard_attempt"
+    if row.fenced and isinstance(job, Attempt) and job.model is not None:
+        names["#model"] = "model"
+        bound[":guard_model"] = {"S": job.model}
+        guard += " AND #model = :guard_model"
     if row.unchanged and isinstance(job, Job) and job.token is not None:
         bound[":guard_token"] = {"S": job.token}
         guard += " AND #token = :guard_token"

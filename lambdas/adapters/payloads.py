@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 OUTPUT_URL_S = 3600
 """How long a link to a result works."""
+DELETE_MAX = 1000
+"""Objects in one DeleteObjects (S3 API reference)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +188,12 @@ class Payloads:
 
     def erase_results(self, keys: Collection[str], *, region: str) -> None:
         """Delete results of a region; those that never were there do no harm."""
-        if keys:
+        ordered = sorted(keys)
+        for start in range(0, len(ordered), DELETE_MAX):
+            some = ordered[start : start + DELETE_MAX]
             self.client_in(region).delete_objects(
                 Bucket=self.names.bucket(region),
-                Delete={"Objects": [{"Key": key} for key in sorted(keys)], "Quiet": True},
+                Delete={"Objects": [{"Key": key} for key in some], "Quiet": True},
             )
 
     def _everywhere(self) -> list[tuple[str, str]]:

@@ -3,16 +3,20 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lambdas.domain.job import ATTEMPT_MAX, FORMAT, is_job_id
 from lambdas.domain.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.literals import QueueAttributeNameType
 
 RECEIVE_MAX = 10
 """Messages in one ReceiveMessage or DeleteMessageBatch (SQS API reference)."""
+VISIBLE: Final = "ApproximateNumberOfMessages"
+DELAYED: Final = "ApproximateNumberOfMessagesDelayed"
+HIDDEN: Final = "ApproximateNumberOfMessagesNotVisible"
 DELETE_TRIES_MAX = 3
 HIDDEN_S = 120
 """Twice dispatch's time limit: what it took shows again only when it is gone."""
@@ -30,6 +34,7 @@ class Ticket:
         sent_ms: When it was sent, milliseconds since the epoch.
         tier: The tier of the queue that it came from.
         receives: How often it has been received.
+        version: The one version that it may run on, or None.
     """
 
     job: str | None
@@ -39,6 +44,7 @@ class Ticket:
     sent_ms: int
     tier: str
     receives: int
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +72,16 @@ class Queues:
         attempt: int,
         tenant: str,
         delay_s: float = 0,
+        version: str | None = None,
     ) -> None:
-        """Let an attempt wait for a slot. The tenant is the fair queue's group."""
+        """Let an attempt wait for a slot, of one version if it is named.
+
+        The tenant is the fair queue's group.
+        """
+        pinned = {} if version is None else {"version": version}
         self.client.send_message(
             QueueUrl=self.url(model, tier),
-            MessageBody=json.dumps({"format": FORMAT, "job": job_id, "attempt": attempt}),
+            MessageBody=json.dumps({"format": FORMAT, "job": job_id, "attempt": attempt, **pinned}),
             MessageGroupId=tenant,
             DelaySeconds=round(delay_s),
         )
@@ -155,9 +166,16 @@ class Queues:
 
     def waiting(self, model: str, tier: str) -> int:
         """Messages that could be received, now or after their delay. SQS calls it approximate."""
+        return self._count(model, tier, VISIBLE, DELAYED)
+
+    def held(self, model: str, tier: str) -> int:
+        """All messages, also those that somebody took and may put back. As approximate."""
+        return self._count(model, tier, VISIBLE, DELAYED, HIDDEN)
+
+    def _count(self, model: str, tier: str, *counts: "QueueAttributeNameType") -> int:
         reply = self.client.get_queue_attributes(
             QueueUrl=self.url(model, tier),
-            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"],
+            AttributeNames=counts,
         )
         return sum(int(count) for count in reply["Attributes"].values())
 
@@ -165,7 +183,7 @@ class Queues:
 def _ticket(message: Mapping[str, object], tier: str) -> Ticket:
     attributes = message.get("Attributes")
     system = attributes if isinstance(attributes, dict) else {}
-    job, attempt = _body(str(message["Body"]))
+    job, attempt, version = _body(str(message["Body"]))
     return Ticket(
         job=job,
         attempt=attempt,
@@ -174,18 +192,20 @@ def _ticket(message: Mapping[str, object], tier: str) -> Ticket:
         sent_ms=int(system.get("SentTimestamp", 0)),
         tier=tier,
         receives=int(system.get("ApproximateReceiveCount", 1)),
+        version=version,
     )
 
 
-def _body(body: str) -> tuple[str | None, int]:
+def _body(body: str) -> tuple[str | None, int, str | None]:
+    """Job, attempt and version of a message; neither of them if it is malformed."""
     try:
         document = json.loads(body)
-        job, attempt = document["job"], document["attempt"]
-    except (ValueError, KeyError, TypeError):
-        return None, 0
+        job, attempt, version = document["job"], document["attempt"], document.get("version")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None, 0, None
     # What the ledger cannot be asked for must not reach it: its refusal would end the round.
     if not isinstance(job, str) or not is_job_id(job):
-        return None, 0
+        return None, 0, None
     if type(attempt) is not int or not 1 <= attempt <= ATTEMPT_MAX:
-        return None, 0
-    return job, attempt
+        return None, 0, None
+    return job, attempt, version if isinstance(version, str) else None

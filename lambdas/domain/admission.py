@@ -11,6 +11,8 @@ from lambdas.domain.spill import Offer, offers
 
 BEAT_S = 5.0
 """How often the snapshot is renewed."""
+TOO_LATE = "deadline_unreachable"
+"""Code of the refusal of a job that could not start in time."""
 BELL_NEEDLESS_S = 10.0
 """With more work waiting than this takes, a dispatcher is called at the next free slot anyway."""
 
@@ -87,7 +89,9 @@ def decide(
     """
     load = load_of(snapshot, model.name)
     wait_s = predicted_wait_s(model, tiers, tier, load)
-    others = offers(model, tiers, tier, snapshot, wait_s=wait_s, now_ms=now_ms)
+    others = offers(
+        model, tiers, tier, snapshot, wait_s=wait_s, deadline_s=deadline_s, now_ms=now_ms
+    )
     soonest_s = min([wait_s, *(offer.wait_s for offer in others)])
     return Decision(
         refusal=_over_cap(caller, model, load, snapshot) or _too_late(soonest_s, deadline_s),
@@ -116,7 +120,7 @@ def _too_late(wait_s: float, deadline_s: float) -> ApiError | None:
         return None
     return busy(
         f"The job would start in about {wait_s:.0f} s, after its deadline of {deadline_s:.0f} s.",
-        code="deadline_unreachable",
+        code=TOO_LATE,
         retry_after_s=wait_s - deadline_s,
     )
 

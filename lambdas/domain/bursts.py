@@ -1,18 +1,35 @@
-"""Whether work comes faster and faster, and what it will need when new instances are warm."""
+"""How fast work comes, and whether it comes faster and faster."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from lambdas.domain.capacity import Load
 from lambdas.domain.policy import Model
 
-FAST_S = 15.0
-SLOW_S = 60.0
-"""Over how long arrivals are averaged: a quick average and a slow one tell the slope."""
-DRAIN_SHARE = 0.5
-"""What has piled up is to be worked off within this share of the time that warming up took."""
+FAST_SHARE = 0.125
+FAST_SHARE_MAX = 0.5
+FAST_SERVICES = 1.5
+SLOPE_SHARE = 0.7
+"""How much is made of a slope: few of them go on for all of the time that warming up takes."""
+
+
+def averaged(average: float, value: float, seconds: float, *, constant_s: float) -> float:
+    """An exponential average after so many seconds at a value."""
+    return value + (average - value) * math.exp(-seconds / constant_s)
+
+
+def fast_s(warm_up_s: float, service_s: float) -> float:
+    """Seconds over which the fast average of arrivals is taken.
+
+    Args:
+        warm_up_s: What the slow average is taken over. The difference of the two tells the slope,
+            so nothing is foretold for longer than it was watched: a guess far ahead from what came
+            in some seconds would buy a fleet for every hiccup.
+        service_s: Of a job. What comes within one runs side by side, so for an endpoint it is as
+            even as its average.
+    """
+    return min(max(FAST_SHARE * warm_up_s, FAST_SERVICES * service_s), FAST_SHARE_MAX * warm_up_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +37,8 @@ class Arrivals:
     """How work comes, as beat follows it.
 
     Attributes:
-        fast: Attempts a second, averaged over about `FAST_S`.
-        slow: The same over about `SLOW_S`.
+        fast: Attempts a second, averaged over about `fast_s`.
+        slow: The same over about the warm-up time.
     """
 
     fast: float = 0.0
@@ -36,66 +53,53 @@ class Arrivals:
         """What `read` reads."""
         return asdict(self)
 
-    @property
-    def slope(self) -> float:
-        """Attempts a second, more in every second; 0 when they get fewer.
+    def ahead(self, model: Model) -> float:
+        """Attempts a second that are to be expected after the warm-up time; never fewer than now.
 
         Source:
             An exponential average lags behind a ramp by its time constant, so two of them differ
             by the slope times the difference of theirs.
         """
-        return max(0.0, (self.fast - self.slow) / (SLOW_S - FAST_S))
+        share = fast_s(model.warm_up_s, model.service_s) / model.warm_up_s
+        return self.fast + SLOPE_SHARE * max(0.0, self.fast - self.slow) / (1 - share)
 
-    def after(self, rate: float, seconds: float) -> "Arrivals":
+    def scaled(self, share: float) -> "Arrivals":
+        """The averages of a part of the attempts."""
+        return Arrivals(fast=self.fast * share, slow=self.slow * share)
+
+    def after(self, rate: float, seconds: float, *, model: Model) -> "Arrivals":
         """The averages after so many seconds at a rate."""
+        fast = fast_s(model.warm_up_s, model.service_s)
+        return Arrivals(
+            fast=averaged(self.fast, rate, seconds, constant_s=fast),
+            slow=averaged(self.slow, rate, seconds, constant_s=model.warm_up_s),
+        )
 
-        def moved(average: float, constant_s: float) -> float:
-            return rate + (average - rate) * math.exp(-seconds / constant_s)
 
-        return Arrivals(fast=moved(self.fast, FAST_S), slow=moved(self.slow, SLOW_S))
-
-
-def arrived(load: Load, ended: int, before: Load, ended_before: int) -> int:
-    """Attempts that came between two looks: what is there, plus what went.
+def arrived(
+    unfinished: Mapping[str, int],
+    ended: Mapping[str, int],
+    before: Mapping[str, int],
+    ended_before: Mapping[str, int],
+) -> dict[str, int]:
+    """Attempts that came between two looks, by tier: what is there, plus what went.
 
     Args:
-        load: Now.
-        ended: Attempts that ended since counting began.
-        before: At the earlier look.
+        unfinished: Jobs that wait or run now, by tier.
+        ended: Attempts that ended since counting began, by tier.
+        before: Unfinished jobs at the earlier look.
         ended_before: Those that had ended then.
 
     Returns:
         Never less than 0: jobs that are cancelled or moved leave without having ended.
     """
-    there = sum(load.waiting.values()) + load.in_use
-    there_before = sum(before.waiting.values()) + before.in_use
-    return max(0, there - there_before + ended - ended_before)
-
-
-def needed(model: Model, arrivals: Arrivals, load: Load) -> float:
-    """Instances that the work will need when an instance that is asked for now is warm.
-
-    Args:
-        model: Its concurrency, service and warm-up times.
-        arrivals: How work comes.
-        load: What there is now.
-
-    Returns:
-        Enough for the rate that is expected then, and to work off within `DRAIN_SHARE` of the
-        warm-up time what will have piled up until then.
-
-    Source:
-        Flow balance: piled up = backlog + arrivals - what the present instances work off, the
-        arrivals going on with their slope.
-    """
-    warm_s = model.warm_up_s
-    one = model.concurrency / model.service_s
-    then = arrivals.fast + arrivals.slope * (FAST_S + warm_s)
-    coming = (arrivals.fast + then) / 2 * warm_s
-    piled_up = max(0.0, sum(load.waiting.values()) + coming - load.instances * one * warm_s)
-    return (then + piled_up / (DRAIN_SHARE * warm_s)) / one
-
-
-def burst_ratio(model: Model, arrivals: Arrivals, load: Load) -> float:
-    """Instances needed when new ones are warm / instances now, of which one is assumed at least."""
-    return needed(model, arrivals, load) / max(1, load.instances)
+    return {
+        tier: max(
+            0,
+            unfinished.get(tier, 0)
+            - before.get(tier, 0)
+            + ended.get(tier, 0)
+            - ended_before.get(tier, 0),
+        )
+        for tier in {*unfinished, *ended, *before, *ended_before}
+    }

@@ -5,14 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from lambdas.domain.breaker import Breaker
 from lambdas.domain.policy import Model, Tier
 
 CAPACITY_FRESH_S = 60
 """Twelve missed beats: what the gate says of instances is then no longer believed."""
-BREAKER_ATTEMPTS_MIN = 10
-"""Below so many recent attempts a failure rate says nothing."""
-BREAKER_FAILED_SHARE = 0.5
-"""A model that fails most of its jobs gets a trickle until it answers again."""
 
 
 def slots(model: Model, instances: int) -> int:
@@ -35,31 +32,28 @@ def slots(model: Model, instances: int) -> int:
     return working + min(working, handing_over)
 
 
-def usable_slots(model: Model, *, capacity: int | None, age_s: float, ok: float, bad: float) -> int:
+def usable_slots(model: Model, *, capacity: int | None, age_s: float, breaker: Breaker) -> int:
     """Slots that dispatch may use now.
 
     A gate whose capacity is stale gives a bounded trickle, neither a flood nor a stop: the
-    instances may be gone, or only beat may be. A model that fails most of its attempts gets the
-    same trickle, so that a bad version does not burn the queue.
+    instances may be gone, or only beat may be. A model whose breaker is open gets one probe at a
+    time, so that a bad version does not burn the queue.
 
     Args:
         model: Whose slots.
         capacity: What beat last wrote, or None if it never did.
         age_s: Seconds since then.
-        ok: Recent attempts that succeeded.
-        bad: Recent attempts that failed.
+        breaker: The model's.
 
     Returns:
         Whole slots; 0 for a model that is off.
     """
     if model.state == "off":
         return 0
-    trickle = max(1, model.concurrency // 4)
+    trickle = 1 if breaker.open else max(1, model.concurrency // 4)
     if capacity is None or age_s > CAPACITY_FRESH_S:
         return trickle if capacity is None else min(capacity, trickle) or 1
-    if ok + bad >= BREAKER_ATTEMPTS_MIN and bad / (ok + bad) > BREAKER_FAILED_SHARE:
-        return min(capacity, trickle)
-    return capacity
+    return min(capacity, trickle) if breaker.open else capacity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

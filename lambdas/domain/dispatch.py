@@ -13,6 +13,8 @@ from lambdas.domain.policy import Tier
 
 CREDIT_MAX = 10.0
 """Credits a tier can save up: bounds how long more urgent tiers can be held off afterwards."""
+STARTS_MIN = 0.1
+"""Of remembered starts, half of which are forgotten in 33 s: one counts for two minutes."""
 _ROUNDING = 1e-6
 
 
@@ -87,12 +89,13 @@ def lowest_share(
         waiting: Jobs that wait by tier: who has none can have no share.
 
     Returns:
-        Long below 1, a tier starves. None while nothing starts, or nobody with a guarantee waits.
+        Long below 1, a tier starves. None while nothing starts, or nobody with a guarantee waits:
+        a tier that waits for the first instance is late, and gets no less than the others.
     """
     total = sum(starts.values())
     shares = [
         starts.get(tier.name, 0.0) / total / tier.share_min
         for tier in tiers
-        if total > 0 and tier.share_min > 0 and waiting.get(tier.name, 0) > 0
+        if total >= STARTS_MIN and tier.share_min > 0 and waiting.get(tier.name, 0) > 0
     ]
     return min(shares, default=None)

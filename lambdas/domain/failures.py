@@ -27,6 +27,18 @@ _SECRETS = re.compile(
     re.VERBOSE,
 )
 
+_RIGHTS = re.compile(
+    r"Access ?Denied|ExpiredToken|InvalidClientTokenId|InvalidSignature|SignatureDoesNotMatch"
+    r"|UnrecognizedClient|NotAuthorized|UnauthorizedOperation|KMS\.(?:Disabled|InvalidState)",
+    re.IGNORECASE,
+)
+"""How services call it when a role, a key policy or credentials do not allow a call."""
+
+
+def for_want_of_a_right(text: str) -> bool:
+    """Whether an error code, or what SageMaker says of a failed attempt, is about permissions."""
+    return _RIGHTS.search(text) is not None
+
 
 def model_message(body: bytes | None, reason: str) -> str:
     """The message of a failed attempt.

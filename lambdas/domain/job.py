@@ -78,6 +78,7 @@ _RUN = frozenset({"started_ms", "lease_ms", "version", "slot", "message"})
 _END = frozenset({"live", "lease_ms", "input", "input_key"})
 _RUNNING = frozenset({Status.IN_PROGRESS})
 _MOVED = frozenset({"attempt", "owner", "live", "moves"})
+_FELL_BACK = frozenset({"attempt", "model", "live", "asked", "earlier"})
 _TOLD = frozenset({"live"})
 """Kept by the end of a job whose client wants to hear of it, until that is announced."""
 
@@ -93,7 +94,7 @@ class Job:
         owner: The region whose queue holds the job now.
         home: The region that accepted it.
         tenant: Owner of the key that submitted it.
-        model: What should answer.
+        model: What should answer: in its queue the job waits, or the fallback model that took over.
         tier: How urgent it is.
         created_ms: When it was accepted.
         deadline_ms: When it expires if it has not started.
@@ -105,6 +106,10 @@ class Job:
         copied: The region of the other copy; the same one if no other region was there to keep it.
         moves: How often the job was moved to another region: no fault of its own, so that these
             attempts are not counted.
+        spared: How many of its attempts failed of a version that was on trial or taken back, or
+            while the breaker was open: they are not counted either.
+        asked: The model that the client asked for, when it fell back to another one.
+        earlier: Attempts that counted when it did: those of the fallback model are counted anew.
         metadata: The client's own JSON, kept as it came.
         trace_id: The trace that the request belonged to.
         webhook: Where the client wants to hear of the job's end.
@@ -140,6 +145,9 @@ class Job:
     stored: str | None = None
     copied: str | None = None
     moves: int | None = None
+    spared: int | None = None
+    asked: str | None = None
+    earlier: int | None = None
     metadata: str | None = None
     trace_id: str | None = None
     webhook: str | None = None
@@ -155,6 +163,11 @@ class Job:
     output_key: str | None = None
     error: dict[str, str] | None = None
     erased: bool = False
+
+    @property
+    def wished(self) -> str:
+        """The model that the client asked for."""
+        return self.asked or self.model
 
 
 TRANSITIONS: dict[str, Transition] = {
@@ -193,8 +206,15 @@ TRANSITIONS: dict[str, Transition] = {
     "retry": Transition(
         sources=_RUNNING,
         target=Status.QUEUED,
-        sets=frozenset({"attempt", "error"}),
+        sets=frozenset({"attempt", "error", "spared"}),
         removes=_RUN,
+    ),
+    # Another model's turn, once: of a job whose attempt failed, and of one that waits in vain.
+    "fall_back": Transition(
+        sources=_RUNNING, target=Status.QUEUED, sets=_FELL_BACK | {"error"}, removes=_RUN
+    ),
+    "divert": Transition(
+        sources=frozenset({Status.QUEUED}), target=Status.QUEUED, sets=_FELL_BACK, removes=_RUN
     ),
     "move": Transition(
         sources=frozenset({Status.QUEUED}),

@@ -24,17 +24,24 @@ class Metric:
 
     name: str
     unit: Unit
-    dimensions: tuple[Literal["Model", "Tier", "Version"], ...]
+    dimensions: tuple[Literal["Model", "Tier", "Version", "Region", "Why"], ...]
     resolution_s: Literal[1, 60]
     meaning: str
 
+    @property
+    def without_jobs(self) -> bool:
+        """Whether it has values while there are no jobs: what beat sees has."""
+        return self.resolution_s == 1
 
-def _seen(name: str, unit: Unit, meaning: str, *, tier: bool = False) -> Metric:
+
+def _seen(
+    name: str, unit: Unit, meaning: str, *, of: Literal["Model", "Tier", "Version"] = "Model"
+) -> Metric:
     """What beat sees every five seconds."""
     return Metric(
         name=name,
         unit=unit,
-        dimensions=("Model", "Tier") if tier else ("Model",),
+        dimensions=("Model",) if of == "Model" else ("Model", of),
         resolution_s=1,
         meaning=meaning,
     )
@@ -51,6 +58,13 @@ def _outcome(name: str, unit: Unit, meaning: str) -> Metric:
     )
 
 
+def _happening(
+    name: str, unit: Unit, meaning: str, *, of: Literal["Model", "Region", "Why"]
+) -> Metric:
+    """What happens now and then: without it there is no data, and nothing to pay."""
+    return Metric(name=name, unit=unit, dimensions=(of,), resolution_s=60, meaning=meaning)
+
+
 PRESSURE: Final = _seen(
     "Pressure",
     "None",
@@ -63,7 +77,7 @@ BURST_RATIO: Final = _seen(
     "BurstRatio",
     "None",
     "Instances that the work will need when new ones are warm, if the arrivals' slope goes on / "
-    "instances now",
+    "instances",
 )
 INSTANCES: Final = _seen("Instances", "Count", "Instances in service, of all versions that serve")
 IN_FLIGHT: Final = _seen("InFlight", "Count", "Slots in use: attempts on their way to an answer")
@@ -77,21 +91,88 @@ BACKLOG: Final = _seen(
     "Backlog",
     "Count",
     "Jobs that wait; messages of jobs that have ended are not among them",
-    tier=True,
+    of="Tier",
 )
-OLDEST_WAIT: Final = _seen("OldestWait", "Seconds", "Age of the oldest unfinished job", tier=True)
+OLDEST_WAIT: Final = _seen(
+    "OldestWait",
+    "Seconds",
+    "Age of the oldest unfinished job; 0 while none waits, unless it is too old to be at work",
+    of="Tier",
+)
 
-COMPLETED: Final = _outcome("Completed", "Count", "Attempts whose answer was committed")
+VERSION_PRESSURE: Final = _seen(
+    "Pressure",
+    "None",
+    "The same for a version's part of the work, when an instance that is asked for now is warm",
+    of="Version",
+)
+VERSION_BURST_RATIO: Final = _seen(
+    "BurstRatio",
+    "None",
+    "The same for a version's part of the work / instances asked for: scaling buys by it",
+    of="Version",
+)
+VERSION_INSTANCES: Final = _seen("Instances", "Count", "Instances in service", of="Version")
+SPARE: Final = _seen(
+    "Spare",
+    "Count",
+    "Instances beyond what the work needs and beyond those that are kept in any case",
+    of="Version",
+)
+
+COMPLETED: Final = _outcome(
+    "Completed", "Count", "Attempts whose answer was committed, or ended their job as refused"
+)
 FAILED: Final = _outcome(
     "Failed", "Count", "Attempts that failed, whether or not another one followed"
 )
 INVALID_OUTPUT: Final = _outcome(
-    "InvalidOutput", "Count", "Failed attempts whose answer was not what the model promises"
+    "InvalidOutput",
+    "Count",
+    "Answers that were not what the model promises, whether or not their attempt failed of it",
+)
+REFUSED: Final = _outcome(
+    "Refused", "Count", "Answers that were refusals, whether or not their job ended as refused"
 )
 MODEL_SECONDS: Final = _outcome(
     "ModelSeconds", "Seconds", "From the start of an attempt to its answer, hand-off included"
 )
 OUTPUT_SIZE: Final = _outcome("OutputSize", "Bytes", "Of an answer, as the model wrote it")
+FELL_BACK: Final = _happening(
+    "FellBack", "Count", "Jobs of this model that its fallback model took over", of="Model"
+)
+READY: Final = Metric(
+    name="Ready",
+    unit="None",
+    dimensions=("Region",),
+    resolution_s=1,
+    meaning="1 while the region accepts and starts jobs, else 0; nothing if beat does not run",
+)
+SLOTS_REPAIRED: Final = _happening(
+    "SlotsRepaired", "Count", "Slots that nobody held, and that sweep gave back", of="Model"
+)
+MOVED: Final = _happening(
+    "Moved",
+    "Count",
+    "Jobs of other regions that became this one's: `evacuate` of a lost one, `drain`, or `relieve` "
+    "of an overloaded one",
+    of="Why",
+)
+WEBHOOK_FAILURES: Final = _happening(
+    "WebhookFailures",
+    "Count",
+    "Of each try to deliver a webhook: 1 if it failed, else 0",
+    of="Region",
+)
+KEYS_REFUSED: Final = _happening(
+    "KeysRefused", "Count", "Requests with no key, or one that is unknown or revoked", of="Region"
+)
+CREDENTIALS_REFUSED: Final = _happening(
+    "CredentialsRefused",
+    "Count",
+    "Calls of functions or containers that AWS refused for want of a right",
+    of="Region",
+)
 
 METRICS: Final = (
     PRESSURE,
@@ -102,9 +183,21 @@ METRICS: Final = (
     LOWEST_SHARE,
     BACKLOG,
     OLDEST_WAIT,
+    VERSION_PRESSURE,
+    VERSION_BURST_RATIO,
+    VERSION_INSTANCES,
+    SPARE,
     COMPLETED,
     FAILED,
     INVALID_OUTPUT,
+    REFUSED,
     MODEL_SECONDS,
     OUTPUT_SIZE,
+    FELL_BACK,
+    READY,
+    SLOTS_REPAIRED,
+    MOVED,
+    WEBHOOK_FAILURES,
+    KEYS_REFUSED,
+    CREDENTIALS_REFUSED,
 )

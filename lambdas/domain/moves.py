@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from lambdas.domain.capacity import Load, predicted_wait_s, slots
 from lambdas.domain.policy import Policy
@@ -25,6 +25,9 @@ IDLE = 0.5
 """And up to which another one is idle enough to take from it."""
 MOVES_MAX = 3
 """A job that was moved so often stays where it is while its region serves."""
+
+WHYS: Final = {LOST: "evacuate", DRAINED: "drain", SERVING: "relieve"}
+"""Why jobs are moved, by the state of their region."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +53,8 @@ class Order:
 
     @property
     def why(self) -> str:
-        """A word for the log."""
-        return {LOST: "evacuate", DRAINED: "drain"}.get(self.state, "relieve")
+        """A word for the log and for metrics."""
+        return WHYS.get(self.state, WHYS[SERVING])
 
     def document(self) -> dict[str, Any]:
         """What `read` reads."""

@@ -6,7 +6,19 @@ that are known before the other region's stack exists.
 
 from dataclasses import dataclass
 
-FUNCTIONS = ("authorize", "submit", "wait", "dispatch", "complete", "notify", "beat", "sweep")
+FUNCTIONS = (
+    "authorize",
+    "submit",
+    "wait",
+    "dispatch",
+    "complete",
+    "notify",
+    "beat",
+    "sweep",
+    "release",
+)
+GUARDS = ("failures", "slow", "invalid", "refused", "size")
+"""What is watched of each version, by an alarm of its own in each region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +113,34 @@ class Names:
         """Where SageMaker announces failures."""
         return f"{self.deployment}-failed"
 
+    @property
+    def alarms_topic(self) -> str:
+        """Where a region's alarms tell people."""
+        return f"{self.deployment}-alarms"
+
+    def dashboard(self, region: str | None) -> str:
+        """A region's dashboard, or that of all of them; names of dashboards are global."""
+        return self.deployment if region is None else f"{self.deployment}-{region}"
+
+    def alarm(self, what: str) -> str:
+        """An alarm that a person reads, by what it tells of."""
+        return f"{self.deployment}-alarm-{what}"
+
     def endpoint(self, model: str, version: str) -> str:
         """The asynchronous endpoint that serves one immutable version."""
         return f"{self.deployment}-{model}-{version}"
+
+    def guard_alarm(self, model: str, version: str, guard: str) -> str:
+        """The alarm that takes a version back, by one of `GUARDS`."""
+        return f"{self.deployment}-guard-{model}-{version}-{guard}"
+
+    def scaling(self, model: str, version: str, what: str) -> str:
+        """A policy that scales a version's fleet, and the alarm that calls it."""
+        return f"{self.deployment}-scaling-{model}-{version}-{what}"
+
+    def package_group(self, model: str) -> str:
+        """The group of a model's packages in the model registry."""
+        return f"{self.deployment}-{model}"
 
     @property
     def key_alias(self) -> str:

@@ -4,10 +4,11 @@ It travels as `policy.json` inside the function asset, since a function's enviro
 4 KB. `config.schema` checks the values and writes it; the functions read it once at start.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from lambdas.domain.names import Names
+from lambdas.domain.output import Output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,41 @@ class Tier:
     name: str
     target_wait_s: float
     share_min: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Releasing:
+    """How a new version of a model is released.
+
+    Attributes:
+        canary_share: Its part of a tier's jobs while it is on trial, 0 to 1.
+        bake_s: How long each such step is watched before the next.
+        final_bake_s: How long a region runs wholly on it before the next region begins.
+        smoke: Inputs of the jobs that it must answer before it gets any of a client's.
+        guard_window_s: How far back its guards look: so long a guard of another version may still
+            tell of what it did.
+    """
+
+    canary_share: float = 0.1
+    bake_s: int = 300
+    final_bake_s: int = 900
+    smoke: tuple[Any, ...] = ()
+    guard_window_s: int = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """The model package that a version is; `{region}` stands for the region in all of them.
+
+    Attributes:
+        arn: The package's address in the registry.
+        image: The container image that the version runs.
+        artifact: The `s3://` address of its weights, or None if they come from a hub.
+    """
+
+    arn: str
+    image: str
+    artifact: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +80,10 @@ class Model:
         attempts_max: Attempts before a job fails.
         retry_delay_s: Wait before the second attempt; doubles with every further one.
         input_bytes_max: Largest input accepted, in bytes of JSON.
+        output: What the model promises of its answers; None for JSON, whatever it says.
+        release: How a new version is released.
+        packages: Of the versions that must be approved in a registry before their release.
+        fallback: The model that takes a job over once this one cannot answer it; None for none.
     """
 
     name: str
@@ -60,6 +100,22 @@ class Model:
     attempts_max: int
     retry_delay_s: float
     input_bytes_max: int
+    output: Output | None = None
+    release: Releasing = Releasing()
+    packages: dict[str, Package] = field(default_factory=dict)
+    fallback: str | None = None
+
+    @property
+    def wanted(self) -> str:
+        """The version that the configuration wants to answer everything.
+
+        Raises:
+            ValueError: None has a share; the configuration's schema lets no such thing pass.
+        """
+        for version, share in self.versions.items():
+            if share > 0:
+                return version
+        raise ValueError(f"no version of {self.name} is wanted")
 
     @property
     def lease_s(self) -> int:
@@ -128,10 +184,23 @@ class Policy:
         values = _known(cls, document)
         values["regions"] = tuple(values["regions"])
         values["tiers"] = tuple(Tier(**_known(Tier, tier)) for tier in values["tiers"])
-        values["models"] = {
-            name: Model(**_known(Model, model)) for name, model in values["models"].items()
-        }
+        values["models"] = {name: _read_model(model) for name, model in values["models"].items()}
         return cls(**values)
+
+
+def _read_model(document: dict[str, Any]) -> Model:
+    values = _known(Model, document)
+    if (output := values.get("output")) is not None:
+        values["output"] = Output.read(output)
+    if "release" in values:
+        releasing = _known(Releasing, values["release"])
+        values["release"] = Releasing(**releasing | {"smoke": tuple(releasing.get("smoke", ()))})
+    if "packages" in values:
+        values["packages"] = {
+            version: Package(**_known(Package, package))
+            for version, package in values["packages"].items()
+        }
+    return Model(**values)
 
 
 def _known(kind: type, document: dict[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,27 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from lambdas.domain.admission import load_of
 from lambdas.domain.capacity import predicted_wait_s
-from lambdas.domain.job import Job
 from lambdas.domain.policy import Model, Tier
+
+
+class Waiter(Protocol):
+    """A job that waits, in full or as the live index shows it."""
+
+    @property
+    def tier(self) -> str:
+        """How urgent it is."""
+
+    @property
+    def created_ms(self) -> int:
+        """When it was accepted."""
+
+    @property
+    def deadline_ms(self) -> int:
+        """When it expires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +40,7 @@ class Place:
 
 
 def place(
-    job: Job, model: Model, tiers: Sequence[Tier], snapshot: Mapping[str, Any], *, now_ms: int
+    job: Waiter, model: Model, tiers: Sequence[Tier], snapshot: Mapping[str, Any], *, now_ms: int
 ) -> Place:
     """Predict when a waiting job starts.
 
@@ -42,7 +57,7 @@ def place(
     """
     load = load_of(snapshot, model.name)
     seen_ms = int(snapshot.get("at_ms", job.created_ms))
-    ahead = math.ceil(load.waiting.get(job.tier, 0) * _part_ahead(job, snapshot, seen_ms))
+    ahead = math.ceil(load.waiting.get(job.tier, 0) * _part_ahead(job, model, snapshot, seen_ms))
     order = [tier.name for tier in tiers]
     urgent = sum(load.waiting.get(name, 0) for name in order[: order.index(job.tier)])
     before = replace(load, waiting={**load.waiting, job.tier: ahead})
@@ -52,9 +67,9 @@ def place(
     return Place(position=urgent + ahead + 1, start_ms=max(now_ms, start_ms))
 
 
-def _part_ahead(job: Job, snapshot: Mapping[str, Any], seen_ms: int) -> float:
-    model = snapshot.get("models", {}).get(job.model, {})
-    oldest_s = float(model.get("oldest_s", {}).get(job.tier, 0))
+def _part_ahead(job: Waiter, model: Model, snapshot: Mapping[str, Any], seen_ms: int) -> float:
+    seen = snapshot.get("models", {}).get(model.name, {})
+    oldest_s = float(seen.get("oldest_s", {}).get(job.tier, 0))
     age_s = (seen_ms - job.created_ms) / 1000
     if age_s <= 0 or oldest_s <= 0:
         return 1.0

@@ -1,51 +1,467 @@
-"""Which version answers a job: shares of a model's jobs by version."""
+"""A release: a version takes a model's jobs over by shares, region by region, or is taken back.
 
-import hashlib
+The record of a model is one item of the ledger, the same for every region. Here it is only
+changed; who may change it, and when, is decided in `judgement`. Every change raises the
+revision by one, on which its write is conditional.
+"""
+
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any, Self
+
+from lambdas.domain.policy import Model
+
+EVENTS_MAX = 50
+"""The history that is kept, newest last: the item stays small."""
+QUARANTINED_MAX = 50
+WHY_CHARACTERS_MAX = 300
+ROLLED_BACK = "rolled back"
+"""What the event of a rollback says."""
+RELEASE_TENANT = "spillway-release"
+"""Whose the smoke jobs are; they have one attempt, because a second one would hide the first."""
+LEAST_URGENT_FIRST = ("batch", "standard", "interactive")
+"""The order in which tiers get to know a new version."""
 
 
-def shares_in_service(
-    shares: Mapping[str, float], instances: Mapping[str, int]
-) -> Mapping[str, float]:
-    """Share the jobs among the versions that can take them now.
+class Step(StrEnum):
+    """What a region goes through; each is watched before the next."""
 
-    A release begins when functions know of it, before the new version has an endpoint, and an
-    instance may be lost at any time: jobs go on running on what serves.
+    SMOKE = "smoke"
+    BATCH = "batch"
+    STANDARD = "standard"
+    ALL = "all"
+    FULL = "full"
+
+
+STEPS = tuple(Step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a release.
+
+    Attributes:
+        at_ms: When, by the clock of who wrote it.
+        what: In a word or two.
+        version: Which it is about.
+        region: Where, unless everywhere.
+        why: Why, if that is not plain.
+        share: The version's part of the jobs there from then on.
+    """
+
+    at_ms: int
+    what: str
+    version: str
+    region: str | None = None
+    why: str = ""
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Where a model's versions stand.
+
+    Attributes:
+        model: Which.
+        revision: Rises by one with every change.
+        live: Answers everything but what the candidate has.
+        previous: Was live before that: where a late rollback goes.
+        candidate: Being released, or None.
+        order: Regions in the order of this release; empty without a candidate.
+        step: Index into the plan: every region's steps, in that order.
+        since_ms: When the step began.
+        paused: Whether an operator holds everything but rollbacks.
+        anew: Whether the step is to begin anew: the region whose turn it is sets `since_ms` then.
+        promoted: Whether an operator wants no more waiting in this step.
+        waits: What the release waits for, in words; empty while it only takes its time.
+        quarantined: By version why it was taken back; until an operator clears it.
+        events: History, newest last, at most `EVENTS_MAX`.
+    """
+
+    model: str
+    revision: int
+    live: str
+    previous: str | None = None
+    candidate: str | None = None
+    order: tuple[str, ...] = ()
+    step: int = 0
+    since_ms: int = 0
+    paused: bool = False
+    anew: bool = False
+    promoted: bool = False
+    waits: str = ""
+    quarantined: Mapping[str, str] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The document that `read` reads."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """Read a record, ignoring fields that a later version of us may have added."""
+        values = _known(cls, document)
+        values["order"] = tuple(values["order"])
+        values["events"] = tuple(Event(**_known(Event, event)) for event in values["events"])
+        return cls(**values)
+
+
+def _known(kind: type, document: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in document.items() if name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a release stands: the region whose turn it is, and its step there."""
+
+    region: str
+    step: Step
+
+
+def place(release: Release) -> Place | None:
+    """Where a release stands; None without one."""
+    if release.candidate is None:
+        return None
+    region, step = divmod(release.step, len(STEPS))
+    return Place(release.order[region], STEPS[step])
+
+
+def candidate_share(release: Release, model: Model, region: str, tier: str) -> float:
+    """The part of a tier's jobs that the version on trial has in a region."""
+    at = place(release)
+    if at is None or release.candidate not in model.versions or region not in release.order:
+        return 0.0
+    ahead = release.order.index(region) - release.order.index(at.region)
+    if ahead or at.step is Step.FULL:
+        return float(ahead <= 0)
+    reached = LEAST_URGENT_FIRST[: STEPS.index(at.step)]
+    return model.release.canary_share if tier in reached else 0.0
+
+
+def planned_shares(
+    release: Release | None, model: Model, region: str, tier: str
+) -> dict[str, float]:
+    """What each version is to have of the jobs of one tier in one region.
 
     Args:
-        shares: By version, each 0 to 1.
-        instances: In service by version; nothing for one that does not serve.
+        release: The model's record, or None before there is one.
+        model: As this region's configuration knows it, which may be older or newer.
+        region: Which.
+        tier: Which.
 
     Returns:
-        The shares of those in service; if none of them has one, shares by their instances; all
-        shares as they are if nothing serves, or nobody knows.
+        The shares, which sum to 1. A version with a share of 0 may stand in for one that does not
+        serve; one that is not named here gets no job whatever happens, as those in quarantine.
+        Nothing at all if every version is in quarantine, or waits for its approval.
     """
-    carrying = {name: share for name, share in shares.items() if share > 0 and instances.get(name)}
-    others = {name: float(instances[name]) for name in shares if instances.get(name)}
-    return carrying or others or shares
+    if release is None:
+        return dict(model.versions)
+    live = serving_version(release, model)
+    if live is None:
+        return {}
+    shares = {live: 1.0}
+    share = candidate_share(release, model, region, tier)
+    if share > 0 and release.candidate is not None and release.candidate != live:
+        shares = {live: 1 - share, release.candidate: share}
+    previous = release.previous
+    if previous in model.versions and previous not in release.quarantined:
+        shares.setdefault(previous, 0.0)
+    return shares
 
 
-def choose_version(shares: Mapping[str, float], job_id: str, attempt: int) -> str:
-    """Choose a version with the probability of its share.
+def serving_version(release: Release, model: Model) -> str | None:
+    """The version that answers what the candidate does not; None if there is none to be trusted.
 
-    The same attempt always gets the same version while the shares stay, wherever it is asked;
-    a further attempt may get another one.
+    A region may not know the live version: it was taken out of the configuration there. What is
+    wanted instead answers at once, unless somebody has to approve it first: then jobs wait.
+    """
+    for version in (release.live, model.wanted, release.previous):
+        if version == model.wanted != release.live and unasked(release, model):
+            continue
+        if version in model.versions and version not in release.quarantined:
+            return version
+    return None
 
-    Args:
-        shares: By version; only what they are to each other counts.
-        job_id: The job.
-        attempt: Numbered from 1.
+
+def unasked(release: Release, model: Model) -> bool:
+    """Whether the wanted version needs an approval that nobody has seen yet.
+
+    One that was live once, or is past its first smoke jobs, has been approved.
+    """
+    was_live = any(
+        event.version == model.wanted and event.what in {"live", "released"}
+        for event in release.events
+    )
+    tried = release.candidate == model.wanted and release.step > 0
+    return model.wanted in model.packages and not was_live and not tried
+
+
+def needs_warm(release: Release | None, model: Model, region: str, version: str) -> bool:
+    """Whether a version needs an instance in a region whether or not jobs wait for it.
+
+    That is the version on trial, where it is its turn: its smoke jobs judge it also where nobody
+    submits anything. What jobs need is told by the load.
+    """
+    at = place(release) if release is not None else None
+    if release is None or at is None or version not in model.versions:
+        return False
+    return version == release.candidate and at.region == region
+
+
+def first(model: Model, *, now_ms: int) -> Release:
+    """The record of a model that has none: what the configuration wants is what answers."""
+    event = Event(at_ms=now_ms, what="live", version=model.wanted, share=1.0)
+    return Release(model=model.name, revision=1, live=model.wanted, events=(event,))
+
+
+def begin(release: Release, model: Model, regions: tuple[str, ...], *, now_ms: int) -> Release:
+    """Begin to release the wanted version."""
+    return _changed(
+        release,
+        Event(at_ms=now_ms, what="began", version=model.wanted, region=regions[0], share=0.0),
+        candidate=model.wanted,
+        order=regions,
+        step=0,
+        since_ms=now_ms,
+    )
+
+
+def advance(release: Release, model: Model, *, now_ms: int) -> Release:
+    """Go one step further; after the last one of the last region the version is live.
 
     Raises:
-        ValueError: No version has a share.
+        ValueError: Nothing is being released.
     """
-    carrying = [(version, share) for version, share in sorted(shares.items()) if share > 0]
-    if not carrying:
-        raise ValueError("no version has a share of the jobs")
-    digest = hashlib.sha256(f"{job_id}.{attempt}".encode()).digest()
-    point = int.from_bytes(digest[:8]) / 2**64 * sum(share for _, share in carrying)
-    for version, share in carrying:
-        point -= share
-        if point < 0:
-            return version
-    return carrying[-1][0]
+    if release.candidate is None:
+        raise ValueError(f"nothing of {release.model} is being released")
+    if release.step + 1 == len(release.order) * len(STEPS):
+        return _released(release, release.candidate, now_ms=now_ms)
+    further = replace(release, step=release.step + 1)
+    at = place(further)
+    if at is None:  # pragma: no cover - a release that has a candidate stands somewhere
+        raise ValueError(f"nothing of {release.model} is being released")
+    tier = LEAST_URGENT_FIRST[0]  # the tier that every step gives some jobs
+    event = Event(
+        at_ms=now_ms,
+        what=f"step {at.step}",
+        version=release.candidate,
+        region=at.region,
+        share=candidate_share(further, model, at.region, tier),
+    )
+    return _changed(release, event, step=further.step, since_ms=now_ms)
+
+
+def skip(release: Release, away: frozenset[str], *, now_ms: int) -> Release | None:
+    """Put a region off that is away; a release that only those wait for ends without them.
+
+    They take the live version when they are back. Where no region has been through it yet,
+    nobody has judged the version: then it waits.
+
+    Args:
+        release: The record.
+        away: Regions that are lost or drained.
+        now_ms: When.
+
+    Returns:
+        The new record; None if nothing changes.
+    """
+    at = place(release)
+    if at is None or release.candidate is None or at.region not in away:
+        return None
+    done = release.step // len(STEPS)
+    rest = release.order[done:]
+    there = tuple(region for region in rest if region not in away)
+    gone = tuple(region for region in rest if region in away)
+    if not there:
+        if not done:
+            return None
+        left_out = f"without {', '.join(gone)}"
+        return _released(release, release.candidate, why=left_out, now_ms=now_ms)
+    event = Event(
+        at_ms=now_ms,
+        what="put off",
+        version=release.candidate,
+        region=at.region,
+        why="the region is away",
+        share=0.0,
+    )
+    return _changed(
+        release,
+        event,
+        order=(*release.order[:done], *there, *gone),
+        step=done * len(STEPS),
+        since_ms=now_ms,
+    )
+
+
+def repeat(release: Release, *, why: str, now_ms: int) -> Release:
+    """Begin the present step anew."""
+    event = Event(
+        at_ms=now_ms,
+        what="again",
+        version=release.candidate or release.live,
+        region=at.region if (at := place(release)) else None,
+        why=why,
+    )
+    return _changed(release, event, since_ms=now_ms)
+
+
+def drop(release: Release, *, why: str, now_ms: int) -> Release:
+    """End a release without a result: the live version goes on, and nothing is in quarantine."""
+    event = Event(at_ms=now_ms, what="dropped", version=release.candidate or "", why=why, share=0.0)
+    return _changed(release, event, candidate=None, order=(), step=0, since_ms=now_ms)
+
+
+def replace_live(release: Release, model: Model, *, now_ms: int) -> Release:
+    """Make the wanted version live at once: the configuration has no other any more."""
+    event = Event(
+        at_ms=now_ms,
+        what="live",
+        version=model.wanted,
+        why=f"{release.live} is not configured any more",
+        share=1.0,
+    )
+    ended = {"candidate": None, "order": (), "step": 0} if release.candidate else {}
+    previous = release.previous if release.previous in model.versions else None
+    if previous == model.wanted:
+        previous = None
+    return _changed(release, event, live=model.wanted, previous=previous, since_ms=now_ms, **ended)
+
+
+def roll_back(
+    release: Release, model: Model, version: str, *, why: str, now_ms: int
+) -> Release | None:
+    """Take a version back: it gets no further job anywhere, until an operator clears it.
+
+    A candidate is dropped. The live version gives way to the one before it.
+
+    Args:
+        release: The record.
+        model: As configured.
+        version: Which.
+        why: For people.
+        now_ms: When.
+
+    Returns:
+        The new record; None if nothing changes, also because nothing else could answer.
+    """
+    why = why[:WHY_CHARACTERS_MAX]
+    at = place(release)
+    if version == release.candidate:
+        event = Event(
+            at_ms=now_ms,
+            what=ROLLED_BACK,
+            version=version,
+            region=at.region if at else None,
+            why=why,
+            share=0.0,
+        )
+        return _changed(
+            release,
+            event,
+            candidate=None,
+            order=(),
+            step=0,
+            since_ms=now_ms,
+            quarantined=_quarantined(release, model, version, why),
+        )
+    if version != release.live or not _answers(release, model, release.previous):
+        return None
+    event = Event(at_ms=now_ms, what=ROLLED_BACK, version=version, why=why, share=0.0)
+    changes: dict[str, object] = {
+        "live": release.previous,
+        "previous": None,
+        "quarantined": _quarantined(release, model, version, why),
+    }
+    if release.candidate == release.previous:
+        changes |= {"candidate": None, "order": (), "step": 0, "since_ms": now_ms}
+    return _changed(release, event, **changes)
+
+
+def clear(release: Release, version: str, *, now_ms: int) -> Release | None:
+    """Let a version out of quarantine; None if it is not there."""
+    if version not in release.quarantined:
+        return None
+    left = {name: why for name, why in release.quarantined.items() if name != version}
+    event = Event(at_ms=now_ms, what="cleared", version=version)
+    return _changed(release, event, quarantined=left)
+
+
+def pause(release: Release, *, now_ms: int) -> Release | None:
+    """Hold everything but rollbacks; None if it is held already."""
+    if release.paused:
+        return None
+    event = Event(at_ms=now_ms, what="paused", version=release.candidate or release.live)
+    return _changed(release, event, paused=True)
+
+
+def resume(release: Release, *, now_ms: int) -> Release | None:
+    """Go on; None if it goes on.
+
+    The present step is to begin anew, since nobody knows what it saw: when the region whose turn
+    it is gets to it, by that region's clock, for an operator's may be wrong by hours.
+    """
+    if not release.paused:
+        return None
+    event = Event(at_ms=now_ms, what="resumed", version=release.candidate or release.live)
+    return _changed(release, event, paused=False, anew=release.candidate is not None)
+
+
+def promote(release: Release, *, now_ms: int) -> Release | None:
+    """Wait no longer in the present step; None if nothing waits, or smoke jobs are to judge it."""
+    at = place(release)
+    if at is None or at.step is Step.SMOKE or release.promoted:
+        return None
+    event = Event(at_ms=now_ms, what="promoted", version=release.candidate or "", region=at.region)
+    return _changed(release, event, promoted=True, anew=False)
+
+
+def waiting(release: Release, why: str) -> Release | None:
+    """Note what the release waits for; None if that is known."""
+    why = why[:WHY_CHARACTERS_MAX]
+    if why == release.waits:
+        return None
+    return replace(release, revision=release.revision + 1, waits=why)
+
+
+def _released(release: Release, version: str, *, why: str = "", now_ms: int) -> Release:
+    return _changed(
+        release,
+        Event(at_ms=now_ms, what="released", version=version, why=why, share=1.0),
+        live=version,
+        previous=release.live,
+        candidate=None,
+        order=(),
+        step=0,
+        since_ms=now_ms,
+    )
+
+
+def _answers(release: Release, model: Model, version: str | None) -> bool:
+    return version in model.versions and version not in release.quarantined
+
+
+def _quarantined(release: Release, model: Model, version: str, why: str) -> dict[str, str]:
+    """All that are in quarantine; of too many, those that are not configured go first."""
+    kept = {**release.quarantined, version: why}
+    for name in list(kept):
+        if len(kept) <= QUARANTINED_MAX:
+            break
+        if name not in model.versions:
+            del kept[name]
+    return kept
+
+
+def _changed(release: Release, event: Event, **changes: object) -> Release:
+    """The next revision; whatever changes, nothing is waited for any more, and nobody pushed.
+
+    A step that began just now need not begin anew.
+    """
+    events = (*release.events, event)[-EVENTS_MAX:]
+    fresh: dict[str, object] = {"waits": "", "promoted": False}
+    if "candidate" in changes or "since_ms" in changes:
+        fresh["anew"] = False
+    values = {**fresh, **changes, "revision": release.revision + 1, "events": events}
+    return replace(release, **values)  # type: ignore[arg-type]

@@ -78,6 +78,7 @@ def offers(
     snapshot: Mapping[str, Any],
     *,
     wait_s: float,
+    deadline_s: float,
     now_ms: int,
 ) -> tuple[Offer, ...]:
     """The peers to which a job should go rather than wait here, the soonest first.
@@ -88,19 +89,20 @@ def offers(
         tier: The job's.
         snapshot: What beat last saw of this region and of its peers.
         wait_s: Predicted here.
+        deadline_s: Seconds by which the job must have started.
         now_ms: This region's time.
 
     Returns:
-        Empty while the wait here meets the tier's target. A region without an instance sends
-        jobs to peers that have some, however long the target: nobody knows when it gets one. A
-        region that is drained sends everything away, to any peer that serves.
+        Empty while the wait here meets the tier's target, and the deadline. A region without an
+        instance sends jobs to peers that have some, however long the target: nobody knows when it
+        gets one. A region that is drained sends everything away, to any peer that serves.
     """
     drained = (snapshot.get("lease") or {}).get("state") == DRAINED
     here = snapshot.get("models", {}).get(model.name, {})
     bare = here.get("instances") == 0
     target_s = next(each.target_wait_s for each in tiers if each.name == tier)
     calm = CALM_SHARE if tier in here.get("spilling", ()) else 1.0
-    if not drained and not bare and wait_s <= target_s * calm:
+    if not drained and not bare and wait_s <= min(target_s * calm, deadline_s):
         return ()
     found = []
     for region, peer in snapshot.get("peers", {}).items():

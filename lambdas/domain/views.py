@@ -35,8 +35,8 @@ def job_view(
     return {
         "id": job.id,
         "object": "job",
-        "model": job.model,
-        "version": job.version,
+        "model": job.wished,
+        "version": None if job.asked else job.version,
         "tier": job.tier,
         "status": job.status.value,
         "attempt": job.attempt,
@@ -50,11 +50,18 @@ def job_view(
         "output": output,
         "output_url": output_url if job.status is Status.COMPLETED else None,
         "usage": usage if isinstance(usage, dict) else None,
+        "answered_by": _answered_by(job),
         "error": job.error,
         "metadata": json.loads(job.metadata) if job.metadata else {},
         "trace_id": job.trace_id,
         "links": {"self": f"/v1/jobs/{job.id}", "cancel": f"/v1/jobs/{job.id}/cancel"},
     }
+
+
+def _answered_by(job: Job) -> dict[str, str | None] | None:
+    if job.status not in {Status.COMPLETED, Status.REFUSED}:
+        return None
+    return {"model": job.model, "version": job.version}
 
 
 def _queue(place: Place | None) -> dict[str, Any] | None:

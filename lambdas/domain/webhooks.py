@@ -234,7 +234,7 @@ def event_body(job: Job) -> bytes:
         "data": {
             "id": job.id,
             "status": job.status,
-            "model": job.model,
+            "model": job.wished,
             "tier": job.tier,
             "finished_at": ended_at,
         },

@@ -21,16 +21,17 @@ from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import RECEIVE_MAX, Queues
-from lambdas.domain import admission, payloads, regions
+from lambdas.domain import admission, fallback, payloads, regions
 from lambdas.domain.admission import Caller
 from lambdas.domain.allowance import Allowance
 from lambdas.domain.errors import ApiError, busy, conflict, invalid, unavailable
 from lambdas.domain.job import ENTROPY_BYTES_MIN, Job, Status, job_id
-from lambdas.domain.policy import Policy
+from lambdas.domain.policy import Model, Policy
 from lambdas.domain.regions import DRAINED, LOST
 from lambdas.domain.requests import Submission, check_live, read_idempotency_key, read_submission
 from lambdas.domain.spill import Offer
 from lambdas.handlers.api import Request
+from lambdas.handlers.outcomes import Outcomes
 
 RETRY_AFTER_NO_REGION_S = 5
 """A beat: a region that wins its lease back says so with its next one."""
@@ -50,6 +51,7 @@ class Accepting:
     payloads: Payloads
     directory: Directory
     functions_in: Callable[[str], Functions]
+    outcomes: Outcomes
     allowance: Allowance = field(default_factory=Allowance)
     rung_ms: dict[str, int] = field(default_factory=dict)
 
@@ -73,12 +75,16 @@ class Accepting:
             if earlier is not None:
                 return _replayed(earlier, submission), True, None
         check_live(self.policy.models[submission.request.model])
-        snapshot, offers = self._room(caller, submission)
-        job = self._job(identity, caller, submission, request.trace_id)
+        snapshot, model, offers = self._room(caller, submission)
+        job = self._job(identity, caller, submission, model, request.trace_id)
         job = self._queued(job, submission, offers, snapshot)
         earlier = self.ledger.create(job)
         if earlier is not None:
             return _replayed(earlier, submission), True, None
+        if job.asked is not None:
+            self.outcomes.fell_back(job)
+            self.outcomes.publish()
+            logger.info("fell back", job_id=job.id, model=job.asked, to=job.model, why="submitted")
         if job.owner != self.region:
             self.functions_in(job.owner).ring(model=job.model, tier=job.tier, jobs=1)
             logger.info("spilled", job_id=job.id, to=job.owner, model=job.model, tier=job.tier)
@@ -176,8 +182,8 @@ class Accepting:
 
     def _room(
         self, caller: Caller, submission: Submission
-    ) -> tuple[dict[str, Any], Sequence[Offer]]:
-        """What was decided on, and the peers that the job should rather go to.
+    ) -> tuple[dict[str, Any], Model, Sequence[Offer]]:
+        """What was decided on, who should answer, and the peers that the job should rather go to.
 
         Raises:
             ApiError: There is no room, or the region may not accept.
@@ -201,10 +207,10 @@ class Accepting:
         if regions.fenced(snapshot, regions=len(self.policy.regions), now_ms=int(1000 * at_s)):
             raise _no_region()
         request = submission.request
-        decision = admission.decide(
+        model, decision = fallback.admitted(
             caller=caller,
+            policy=self.policy,
             model=self.policy.models[request.model],
-            tiers=self.policy.tiers,
             tier=request.tier,
             snapshot=snapshot,
             deadline_s=request.deadline_s or self.policy.deadline_s_default,
@@ -220,9 +226,16 @@ class Accepting:
                 wait_s=decision.predicted_wait_s,
             )
             raise decision.refusal
-        return snapshot, decision.offers
+        return snapshot, model, decision.offers
 
-    def _job(self, identity: str, caller: Caller, submission: Submission, trace_id: str) -> Job:
+    def _job(
+        self,
+        identity: str,
+        caller: Caller,
+        submission: Submission,
+        model: Model,
+        trace_id: str,
+    ) -> Job:
         request, at_ms = submission.request, now_ms()
         deadline_s = request.deadline_s or self.policy.deadline_s_default
         packed = payloads.pack(submission.input_bytes)
@@ -234,7 +247,8 @@ class Accepting:
             owner=self.region,
             home=self.region,
             tenant=caller.tenant,
-            model=request.model,
+            model=model.name,
+            asked=request.model if request.model != model.name else None,
             tier=request.tier,
             created_ms=at_ms,
             deadline_ms=at_ms + 1000 * deadline_s,

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from lambdas.adapters.clock import now_ms
 from lambdas.adapters.directory import Directory, Tenant
 from lambdas.adapters.logs import logger
+from lambdas.adapters.metrics import Metrics
+from lambdas.domain import metrics
 from lambdas.domain.keys import PREFIX, key_hash, key_id
 from lambdas.domain.policy import Policy
 from lambdas.wiring import Execution, Function, Handler
@@ -22,8 +25,17 @@ def create(execution: Execution) -> Handler:
     """Wire the authorizer of an execution environment."""
     directory = Directory(execution.client("dynamodb"), execution.names.directory)
     policy = execution.policy
+    told = Metrics(execution.names.metrics)
 
     def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+        try:
+            return decide(event)
+        except UnauthorizedError:
+            at = {"Region": execution.region}
+            told.publish(at, [(metrics.KEYS_REFUSED, 1.0)], at_ms=now_ms())
+            raise
+
+    def decide(event: dict[str, Any]) -> dict[str, Any]:
         scheme, _, key = str(event.get("authorizationToken", "")).strip().partition(" ")
         key = key.strip()
         # An unknown, a wrong and a revoked key get the same answer: nothing can be learned.

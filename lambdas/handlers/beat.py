@@ -16,7 +16,7 @@ from typing import Any
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
 from lambdas.adapters.directory import Directory
-from lambdas.adapters.endpoints import Fleet
+from lambdas.adapters.endpoints import Fleet, Instances
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.leases import Leases
@@ -24,9 +24,12 @@ from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
 from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.queues import Queues
-from lambdas.domain import capacity, regions, spill
+from lambdas.adapters.releases import Releases
+from lambdas.domain import regions, shares, spill
 from lambdas.domain.capacity import Load
 from lambdas.domain.policy import Model, Policy
+from lambdas.domain.release import Release, needs_warm, serving_version
+from lambdas.domain.shares import Plan
 from lambdas.handlers.leasing import Leasing, Standing
 from lambdas.handlers.measures import Measures
 from lambdas.handlers.ordering import Ordering
@@ -37,8 +40,6 @@ BEAT_S = 5
 TIME_LEFT_MS_MIN = 6_000
 """For one model whose services are slow, and for what is written at the end."""
 TICK_S = 60
-OUTCOME_DECAY = 0.9
-"""Kept of the outcome counts at each beat: half of them are forgotten in about 33 s."""
 SPARE_BEATS_S = (61, 76, 91, 106)
 """Of the next minute, for when its tick is lost: enough to keep the lease, and no further batch. A
 second after that tick's own, so that they see that there is nothing to do."""
@@ -54,11 +55,19 @@ LIVE_PAGES_MAX = 20
 
 @dataclass(slots=True)
 class _Seen:
-    """What one beat saw of the models, and what was in its way."""
+    """What one beat saw of the models, and what was in its way.
+
+    Attributes:
+        models: By name, as in the snapshot.
+        tenants: Unfinished jobs by tenant.
+        trouble: What was in its way; empty without.
+        releases: Records by model; None if they could not be read.
+    """
 
     models: dict[str, Any] = field(default_factory=dict)
     tenants: Counter[str] = field(default_factory=Counter)
     trouble: str = ""
+    releases: Mapping[str, Release] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +85,7 @@ class Beat:
     leasing: Leasing
     ordering: Ordering
     measures: Measures
+    releases: Releases
 
     def once(self, *, time_left_ms: Callable[[], int]) -> dict[str, Any]:
         """Look at everything once; returns the snapshot that stands then.
@@ -104,6 +114,7 @@ class Beat:
             "peers": standing.peers,
         }
         self.gate.write_snapshot(snapshot)
+        self.measures.tell_ready(self.region, ready=not verdict, now_ms=at_ms)
         try:
             self.directory.write_snapshot(self.region, told)
         except AWS_ERRORS as error:
@@ -119,7 +130,7 @@ class Beat:
     ) -> _Seen:
         """Look at every model, as far as the time reaches."""
         until_ms = regions.may_start_ms(standing.lease, regions=len(self.policy.regions))
-        seen = _Seen()
+        seen = _Seen(releases=self._released())
         for model in self._in_turn(now_ms):
             last = before.get("models", {}).get(model.name)
             try:
@@ -128,7 +139,7 @@ class Beat:
                     seen.models |= _unseen(model, last)
                     self.gate.lease(model.name, until_ms)
                     continue
-                found = self._look_at(model, seen.tenants, now_ms, until_ms)
+                found = self._look_at(model, seen, now_ms, until_ms)
                 spilled = (last or {}).get("spilling", ())
                 found["spilling"] = spill.spilling(
                     model, self.policy.tiers, Load.read(found), spilled
@@ -161,24 +172,35 @@ class Beat:
             if seen["known"] and not verdict
         }
 
+    def _released(self) -> Mapping[str, Release] | None:
+        """The records of all models; None if nobody says, then what was planned last goes on."""
+        try:
+            return self.releases.read_many(self.policy.models)
+        except AWS_ERRORS as error:
+            logger.warning("releases not read", reason=reason(error))
+            return None
+
     def _look_at(
-        self, model: Model, tenants: Counter[str], now_ms: int, until_ms: int | None
+        self, model: Model, so_far: _Seen, now_ms: int, until_ms: int | None
     ) -> dict[str, Any]:
         state = self.gate.state(model.name)
-        serving, seen_ms = self._serving_of(model), now_ms
-        if serving is None:
+        fleet, seen_ms = self._fleet_of(model), now_ms
+        found = {name: each.serving for name, each in (fleet or {}).items() if each.serving > 0}
+        serving: Mapping[str, int] = found
+        if fleet is None:
             # Endpoints serve also while nobody can describe them: what is known of them grows old.
             serving, seen_ms = state.serving, state.capacity_ms
-        instances = sum(serving.values())
-        slots = capacity.slots(model, instances)
+        plan, versions = self._planned(model, so_far.releases, state.plan)
+        slots = shares.slots_in_service(model, plan, serving)
+        breaker = state.breaker.at_beat(now_ms=now_ms)
         self.gate.observe(
             model.name,
             capacity=slots,
             serving=serving,
             now_ms=seen_ms,
-            ok=state.ok * OUTCOME_DECAY,
-            bad=state.bad * OUTCOME_DECAY,
+            breaker=breaker,
             may_start_ms=until_ms,
+            plan=plan,
         )
         waiting = {
             tier.name: self.queues.waiting(model.name, tier.name) for tier in self.policy.tiers
@@ -188,7 +210,7 @@ class Beat:
         for page in self.ledger.live(self.region, model.name, pages_max=LIVE_PAGES_MAX):
             for job in page:
                 # One that was cancelled at work counts as well: it holds its slot for now.
-                tenants[job.tenant] += 1
+                so_far.tenants[job.tenant] += 1
                 unfinished[job.tier] += 1
                 oldest_ms.setdefault(job.tier, job.created_ms)
         may_start = until_ms is None or now_ms < until_ms
@@ -198,38 +220,47 @@ class Beat:
             "known": seen_ms == now_ms,
             "capacity": slots,
             "in_use": len(state.used),
-            "instances": instances,
+            "instances": shares.instances_in_service(plan, serving),
+            "serving": dict(serving),
+            "versions": versions,
             "service_s": model.service_s,
+            "open_ms": breaker.open_ms,
             "waiting": waiting,
             "unfinished": dict(unfinished),
-            "ended": state.ended,
+            "ended": dict(state.ended),
+            "spent_s": state.spent_s,
+            "fleet": {name: [each.serving, each.ordered] for name, each in (fleet or {}).items()},
             "started": dict(state.started),
             "oldest_s": {tier: (now_ms - at) / 1000 for tier, at in oldest_ms.items()},
         }
 
-    def _serving_of(self, model: Model) -> Mapping[str, int] | None:
-        """Instances of the versions that serve; None if SageMaker does not say."""
+    def _fleet_of(self, model: Model) -> Mapping[str, Instances] | None:
+        """Instances of every version; None if SageMaker does not say."""
+        names = self.policy.names
         try:
-            return self._serving(model)
+            return {
+                version: self.fleet.instances(names.endpoint(model.name, version))
+                for version in (model.versions if model.state != "off" else ())
+            }
         except AWS_ERRORS as error:
             logger.warning("instances not seen", model=model.name, reason=reason(error))
             return None
 
-    def _serving(self, model: Model) -> dict[str, int]:
-        """Instances of the versions that serve: those with a share, or the others in their place.
+    def _planned(
+        self, model: Model, releases: Mapping[str, Release] | None, last: Plan | None
+    ) -> tuple[Plan, dict[str, Any]]:
+        """How versions share a model's jobs, and what the snapshot says of them.
 
-        A new version has its share before it has an endpoint; until then the old one goes on.
+        That is which one is `live`, which is `on_trial`, which need an instance whether or not
+        jobs wait (`warm`), and the `shares` by tier.
         """
-        shares, names = model.versions, self.policy.names
-        for versions in (
-            [v for v in shares if shares[v] > 0],
-            [v for v in shares if not shares[v]],
-        ):
-            seen = {v: self.fleet.instances(names.endpoint(model.name, v)) for v in versions}
-            serving = {version: number for version, number in seen.items() if number > 0}
-            if serving:
-                return serving
-        return {}
+        release = releases.get(model.name) if releases is not None else None
+        plan = shares.plan(release, model, self.region, self.policy.tiers)
+        if releases is None and last is not None:
+            plan = last
+        live = serving_version(release, model) if release is not None else model.wanted
+        warm = [v for v in model.versions if needs_warm(release, model, self.region, v)]
+        return plan, {"live": live, "warm": warm, **plan.document()}
 
 
 def _unseen(model: Model, last: dict[str, Any] | None) -> dict[str, Any]:
@@ -265,6 +296,7 @@ def create(execution: Execution) -> Handler:
             functions=shared.functions,
         ),
         measures=Measures(policy=execution.policy, metrics=Metrics(names.metrics)),
+        releases=Releases(execution.client("dynamodb"), names.ledger),
     )
 
     def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:

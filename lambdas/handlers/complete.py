@@ -8,19 +8,19 @@ from typing import Any
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
+from lambdas.adapters.credentials import Refusals
 from lambdas.adapters.endpoints import failure_key, failure_prefix, output_key
 from lambdas.adapters.ledger import Attempt
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.domain import payloads
-from lambdas.domain.failures import model_message
+from lambdas.domain.failures import for_want_of_a_right, model_message
 from lambdas.domain.job import Job, parse_inference_id
 from lambdas.handlers.endings import (
     RESULT_BYTES_MAX,
     Answer,
     Endings,
     result_keys,
-    stored_answer,
 )
 from lambdas.handlers.outcomes import INVALID_OUTPUT
 from lambdas.handlers.ports import endings, payload_store
@@ -41,6 +41,7 @@ class Notification:
         body: The container's answer, when the notification carries it.
         reason: Why it failed; empty otherwise.
         failure_location: `s3://` address of the container's error, when the notification names one.
+        endpoint: Which endpoint answered, when the notification says so.
     """
 
     job: str
@@ -49,6 +50,7 @@ class Notification:
     body: bytes | None
     reason: str
     failure_location: str | None = None
+    endpoint: str | None = None
 
 
 def read_notification(text: str) -> Notification | None:
@@ -75,6 +77,7 @@ def read_notification(text: str) -> Notification | None:
         body=_included(document),
         reason="" if succeeded else str(document.get("failureReason") or "no reason given"),
         failure_location=None if succeeded else _failure_location(document),
+        endpoint=_endpoint(document),
     )
 
 
@@ -88,6 +91,12 @@ def _told(document: dict[str, Any], name: str) -> Any:
 def _failure_location(document: dict[str, Any]) -> str | None:
     location = _told(document, "failureLocation")
     return location if isinstance(location, str) else None
+
+
+def _endpoint(document: dict[str, Any]) -> str | None:
+    asked = document.get("requestParameters")
+    endpoint = asked.get("endpointName") if isinstance(asked, dict) else None
+    return endpoint if isinstance(endpoint, str) else None
 
 
 def _included(document: dict[str, Any]) -> bytes | None:
@@ -110,6 +119,7 @@ class Completer:
     region: str
     endings: Endings
     payloads: Payloads
+    refusals: Refusals
 
     def work_off(self, text: str) -> None:
         """Commit what one notification says."""
@@ -120,25 +130,32 @@ class Completer:
         if notification.succeeded:
             self._succeeded(notification)
         else:
+            if for_want_of_a_right(notification.reason):
+                self.refusals.count(
+                    service="sagemaker", operation="InvokeEndpointAsync", code="AccessDenied"
+                )
             self._failed(notification, code="model_error")
 
     def _succeeded(self, notification: Notification) -> None:
         if notification.body is not None:
-            answer = self._answer(notification, notification.body)
+            included = self._answer(notification, notification.body)
+            if included is None:
+                logger.info("late result dropped", job_id=notification.job)
+                return
+            answer = included
         else:
             job = self.endings.ledger.get(notification.job)
             if job is not None and (job.status.terminal or job.erased):
                 self._over(job, notification)
                 return
-            if job is None or job.version is None or job.attempt != notification.attempt:
+            if job is None or job.version is None or self._late(job, notification):
                 logger.info("late result dropped", job_id=notification.job)
                 return
             key = output_key(job.model, job.version, job.id, notification.attempt)
-            answer = stored_answer(self.payloads.result(key, bytes_max=RESULT_BYTES_MAX), key)
-        if answer is None:
-            self._failed(
-                notification, code=INVALID_OUTPUT, message="The model's answer is not JSON."
-            )
+            result = self.payloads.result(key, bytes_max=RESULT_BYTES_MAX)
+            answer = self.endings.stored_answer(job.model, result, key)
+        if answer.judgement.end == "fail":
+            self._failed(notification, code=INVALID_OUTPUT, message=answer.judgement.message)
             return
         claim = Attempt(notification.job, self.region, notification.attempt)
         outcome = self.endings.completed(claim, answer, now_ms=now_ms())
@@ -163,23 +180,48 @@ class Completer:
         keys = result_keys(job, self.endings.policy, (attempt,))
         self.payloads.erase_results(keys, region=self.region)
 
+    def _late(self, job: Job, notification: Notification) -> bool:
+        """Whether a notification is of an earlier attempt, or of an earlier send of this one.
+
+        One that waits again after its endpoint gave no answer may have been taken there after all,
+        and run on another version now, whose answer is to be waited for.
+        """
+        if job.attempt != notification.attempt:
+            return True
+        if job.version is None or notification.endpoint is None:
+            return False
+        names = self.endings.policy.names
+        return notification.endpoint != names.endpoint(job.model, job.version)
+
     def _answer(self, notification: Notification, body: bytes) -> Answer | None:
-        """What to commit of an answer that came with its notification; None if it is no JSON."""
-        if not payloads.is_json(body):
-            return None
+        """What to commit of an answer that came with its notification; None if it is late."""
+        judgement = self.endings.judge(self._model(notification), body)
         packed = payloads.pack(body)
-        if packed is not None:
-            return Answer(packed=packed, size=len(body))
+        if packed is not None or judgement.end == "fail":
+            return Answer(packed=packed, size=len(body), judgement=judgement)
         job = self.endings.ledger.get(notification.job)
         if job is None or job.version is None:
             return Answer()  # nobody's: the ledger refuses it
+        if not job.status.terminal and self._late(job, notification):
+            return None
         key = output_key(job.model, job.version, job.id, notification.attempt)
-        return Answer(key=key, size=len(body))
+        return Answer(key=key, size=len(body), judgement=judgement)
+
+    def _model(self, notification: Notification) -> str | None:
+        """Which model answered: by its endpoint, which costs no read."""
+        names, models = self.endings.policy.names, self.endings.policy.models
+        for model in models.values():
+            if any(notification.endpoint == names.endpoint(model.name, v) for v in model.versions):
+                return model.name
+        if all(model.output is None for model in models.values()):
+            return None  # it would make no difference
+        job = self.endings.ledger.get(notification.job)
+        return job.model if job else None
 
     def _failed(self, notification: Notification, *, code: str, message: str | None = None) -> None:
         """End the attempt; without a message, with the model's own."""
         job = self.endings.ledger.get(notification.job)
-        if job is None or job.attempt != notification.attempt:
+        if job is None or self._late(job, notification):
             logger.info("late failure dropped", job_id=notification.job)
         else:
             message = message or model_message(self._error(job, notification), notification.reason)
@@ -222,6 +264,7 @@ def create(execution: Execution) -> Handler:
         region=execution.region,
         endings=endings(execution),
         payloads=payload_store(execution),
+        refusals=execution.refusals,
     )
 
     def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:

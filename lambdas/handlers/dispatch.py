@@ -20,11 +20,11 @@ from lambdas.adapters.ledger import Attempt, Ledger, Outcome
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import RECEIVE_MAX, Queues, Ticket
-from lambdas.domain import capacity, dispatch, payloads
+from lambdas.domain import capacity, dispatch, payloads, shares
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Model, Policy
-from lambdas.domain.release import choose_version, shares_in_service
 from lambdas.domain.retries import again_s
+from lambdas.domain.shares import Plan
 from lambdas.handlers.endings import Endings
 from lambdas.handlers.ports import endings, payload_store
 from lambdas.wiring import SEND_ONCE, Execution, Function, Handler
@@ -52,6 +52,39 @@ class Bell:
     model: str
     tier: str | None
     jobs: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What attempts may run on.
+
+    Attributes:
+        plan: The shares of the versions.
+        serving: Instances in service by version; None if nobody knows.
+        used: Slots that were in use before.
+        usable: All slots.
+    """
+
+    plan: Plan
+    serving: Mapping[str, int] | None
+    used: int
+    usable: int
+
+    def choose(self, ticket: Ticket, *, started: int) -> str | None:
+        """The version that an attempt runs on; None if it has to wait for one."""
+        if ticket.version is not None:
+            known = self.serving is None or self.serving.get(ticket.version)
+            return ticket.version if known else None
+        carrying = shares.shares_of_attempt(
+            self.plan.shares.get(ticket.tier, {}),
+            self.serving,
+            ticket.attempt,
+            on_trial=self.plan.on_trial,
+            busy=min(1.0, (self.used + started + 1) / max(1, self.usable)),
+        )
+        if not any(share > 0 for share in carrying.values()):
+            return None
+        return shares.choose_version(carrying, ticket.job or "", ticket.attempt)
 
 
 @dataclass(slots=True)
@@ -120,8 +153,7 @@ class Dispatcher:
             model,
             capacity=state.capacity,
             age_s=(at_ms - state.capacity_ms) / 1000,
-            ok=state.ok,
-            bad=state.bad,
+            breaker=state.breaker,
         )
         free = usable - len(state.used)
         nothing: Counter[str] = Counter()
@@ -141,8 +173,8 @@ class Dispatcher:
         try:
             if not self.gate.reserve(model.name, tokens, capacity=usable):
                 return True, nothing
-            shares = self._shares(model, state, at_ms)
-            self._start_all(model, shares, pulls, tokens, result, lone=lone)
+            versions = self._versions(model, state, usable, at_ms)
+            self._start_all(model, versions, pulls, tokens, result, lone=lone)
         except AWS_ERRORS as error:
             # The word stands, so the next free slot rings; else beat does.
             logger.warning("round cut short", model=model.name, reason=reason(error))
@@ -161,10 +193,12 @@ class Dispatcher:
             more = not lone and (free > number or not self._leave_word(model, usable, state))
         return more and not result.in_vain, result.started
 
-    def _shares(self, model: Model, state: GateState, now_ms: int) -> Mapping[str, float]:
-        """What each version gets of the jobs; what beat saw too long ago is not believed."""
+    def _versions(self, model: Model, state: GateState, usable: int, now_ms: int) -> Versions:
+        """What runs what; the instances that beat saw too long ago are not believed."""
         fresh = now_ms - state.capacity_ms <= 1000 * capacity.CAPACITY_FRESH_S
-        return shares_in_service(model.versions, state.serving if fresh else {})
+        plan = state.plan or shares.plan(None, model, self.region, self.policy.tiers)
+        serving = state.serving if fresh else None
+        return Versions(plan, serving, len(state.used), usable)
 
     def _may_start(self, state: GateState, now_ms: int) -> bool:
         """Whether the region holds its lease; one that has no peers needs none."""
@@ -196,7 +230,7 @@ class Dispatcher:
     def _start_all(
         self,
         model: Model,
-        shares: Mapping[str, float],
+        versions: Versions,
         pulls: list[dispatch.Pull],
         tokens: list[str],
         result: Round,
@@ -216,8 +250,7 @@ class Dispatcher:
                 result.empty.add(pull.tier)
             for ticket in tickets:
                 try:
-                    version = choose_version(shares, ticket.job or "", ticket.attempt)
-                    self._start(model, ticket, version, unused[-1], result)
+                    self._try(model, ticket, versions, unused[-1], result)
                 except AWS_ERRORS as error:
                     # One job that cannot be started now must not hold up the others.
                     logger.warning("not started", job_id=ticket.job, reason=reason(error))
@@ -225,6 +258,28 @@ class Dispatcher:
                 if unused[-1] in result.kept:
                     unused.pop()
             self._delete(model, result)
+
+    def _try(
+        self, model: Model, ticket: Ticket, versions: Versions, slot: str, result: Round
+    ) -> None:
+        """Start an attempt on a version that may have it; without one in service it waits."""
+        if ticket.version is not None and not versions.plan.may_run(ticket.version):
+            self._void(ticket, result)
+            return
+        version = versions.choose(ticket, started=result.started.total())
+        if version is None:
+            result.deferred += 1
+            self._later(model, ticket)
+            return
+        self._start(model, ticket, version, slot, result)
+
+    def _void(self, ticket: Ticket, result: Round) -> None:
+        """Cancel a job that was made to try a version which is no longer on trial."""
+        job = self.ledger.get(str(ticket.job))
+        if job is not None and not job.status.terminal:
+            self.endings.cancelled(job, now_ms=now_ms())
+        logger.info("job voided", job_id=ticket.job, version=ticket.version)
+        result.done.append(ticket)
 
     def _delete(self, model: Model, result: Round) -> None:
         for tier in {ticket.tier for ticket in result.done}:
@@ -245,7 +300,7 @@ class Dispatcher:
             result.done.append(ticket)
             return
         at_ms = now_ms()
-        claim = Attempt(ticket.job, self.region, ticket.attempt)
+        claim = Attempt(ticket.job, self.region, ticket.attempt, model.name)
         # Without an answer the job may hold the slot: then sweep gives it back, if nobody does.
         result.kept.add(slot)
         outcome = self.ledger.apply(
@@ -341,6 +396,8 @@ class Dispatcher:
             reason = "of an unknown job"
         elif job.owner != self.region:
             reason = "for another region"
+        elif job.model != model.name:
+            reason = "for another model"
         elif job.attempt != ticket.attempt or job.status is not Status.QUEUED:
             reason = f"stale: attempt {job.attempt} is {job.status}"
         elif job.deadline_ms <= now_ms:

@@ -4,23 +4,28 @@ Every step may be repeated. The ledger decides which attempt won; slot, webhook 
 from what the ledger says, so that a crash between any two of them is repaired by doing them again.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
+from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.endpoints import attempt_keys
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Attempt, Claim, Ledger, Outcome, live_key
+from lambdas.adapters.logs import logger
 from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.payloads import Result
 from lambdas.adapters.queues import Queues
-from lambdas.domain import payloads
+from lambdas.adapters.releases import Releases
+from lambdas.domain import fallback, payloads
 from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX, late_message
 from lambdas.domain.job import Job, Status
-from lambdas.domain.policy import Policy
-from lambdas.domain.retries import retry_delay_s
+from lambdas.domain.output import SOUND, Judge, Judgement
+from lambdas.domain.policy import Model, Policy
+from lambdas.domain.retries import is_spared, retry_delay_s
 from lambdas.handlers.outcomes import Outcomes
 
 RESULT_BYTES_MAX = 4 << 20
@@ -34,6 +39,8 @@ class _Freed:
     slots: set[str] = field(default_factory=set)
     ok: int = 0
     bad: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+    spent_s: float = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,89 +51,163 @@ class Answer:
         packed: Compressed JSON, or None.
         key: The object's key in this region's bucket, or None.
         size: Bytes, as the model wrote them; None if nobody looked.
+        judgement: Whether it is what the model promises, and what becomes of the attempt.
     """
 
     packed: bytes | None = None
     key: str | None = None
     size: int | None = None
-
-
-def stored_answer(result: Result, key: str) -> Answer | None:
-    """What to commit of a result that is in the bucket; None if it is no JSON.
-
-    One of more than `RESULT_BYTES_MAX` is the client's to parse: it gets the model's own bytes.
-    """
-    if result.body is None:
-        return Answer(key=key, size=result.size)
-    if not payloads.is_json(result.body):
-        return None
-    packed = payloads.pack(result.body)
-    return Answer(packed=packed, key=None if packed else key, size=result.size)
+    judgement: Judgement = SOUND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endings:
-    """Ends attempts in one region. `settle` must be called after a batch of them."""
+    """Ends attempts in one region. `settle` must be called after a batch of them.
+
+    Attributes:
+        freed: Slots to be given back, and how their attempts ended, by model.
+        called: Models that took jobs over, to be rung for.
+    """
 
     policy: Policy
     ledger: Ledger
     gate: Gate
+    releases: Releases
     queues: Queues
     outbox: Outbox
     functions: Functions
     outcomes: Outcomes
     freed: dict[str, _Freed] = field(default_factory=lambda: defaultdict(_Freed))
+    called: set[str] = field(default_factory=set)
+    judges: dict[str, Judge] = field(default_factory=dict)
+
+    def judge(self, model: str | None, body: bytes) -> Judgement:
+        """Judge an answer by what its model promises; without a model, only whether it is JSON."""
+        name = model or ""
+        if name not in self.judges:
+            known = self.policy.models.get(name)
+            self.judges[name] = Judge(known.output if known else None)
+        return self.judges[name].judge(body)
+
+    def stored_answer(self, model: str, result: Result, key: str) -> Answer:
+        """What to commit of a result that is in the bucket.
+
+        One of more than `RESULT_BYTES_MAX` is the client's to parse: it gets the model's own bytes.
+        """
+        if result.body is None:
+            return Answer(key=key, size=result.size)
+        packed = payloads.pack(result.body)
+        return Answer(
+            packed=packed,
+            key=None if packed else key,
+            size=result.size,
+            judgement=self.judge(model, result.body),
+        )
 
     def completed(self, claim: Claim, answer: Answer, *, now_ms: int) -> Outcome:
-        """Commit an attempt's answer. One result is ever committed."""
-        outcome = self.ledger.apply(
-            claim,
-            "complete",
-            now_ms=now_ms,
-            finished_ms=now_ms,
-            output=answer.packed,
-            output_key=answer.key,
-            live=_untold(claim) if isinstance(claim, Job) else None,
-        )
+        """Commit an attempt's answer, or that it is a refusal. One result is ever committed."""
+        live = _untold(claim) if isinstance(claim, Job) else None
+        judgement = answer.judgement
+        if judgement.end == "refuse":
+            error = {"code": "refused", "message": judgement.message}
+            outcome = self.ledger.apply(
+                claim, "refuse", now_ms=now_ms, finished_ms=now_ms, error=error, live=live
+            )
+        else:
+            outcome = self.ledger.apply(
+                claim,
+                "complete",
+                now_ms=now_ms,
+                finished_ms=now_ms,
+                output=answer.packed,
+                output_key=answer.key,
+                live=live,
+            )
         if outcome.won and outcome.job is not None:
-            self.outcomes.completed(outcome.job, size=answer.size, now_ms=now_ms)
+            self.outcomes.completed(
+                outcome.job, size=answer.size, judgement=judgement, now_ms=now_ms
+            )
         self._ended(claim, outcome, now_ms=now_ms, ok=1)
         return outcome
 
     def failed(self, job: Job, *, code: str, message: str, now_ms: int) -> Outcome:
-        """Try again, or fail the job when its attempts or its time are used up.
+        """Try again, or elsewhere; fail the job when its attempts or its time are used up.
 
         The message of the next attempt is sent before the ledger knows of it, so that a queued
         job always has a message; one that is early waits until the ledger has caught up.
         """
-        delay_s = retry_delay_s(job, self.policy.models.get(job.model), now_ms=now_ms)
+        spared, blamed = False, 1
+        if job.status is Status.IN_PROGRESS:
+            spared, blamed = self._judged(job)
+        delay_s = retry_delay_s(
+            job, self.policy.models.get(job.model), now_ms=now_ms, spared=spared
+        )
+        other = fallback.after_failure(job, self.policy, now_ms=now_ms)
         error = {"code": code, "message": message[:MESSAGE_CHARACTERS_MAX]}
         if job.status is not Status.IN_PROGRESS:
             outcome = Outcome(won=False, job=job)
-        elif delay_s is None:
+        elif delay_s is not None:
+            self._send_next(job, job.model, delay_s=delay_s)
+            outcome = self.ledger.apply(
+                job,
+                "retry",
+                now_ms=now_ms,
+                attempt=job.attempt + 1,
+                error=error,
+                spared=(job.spared or 0) + 1 if spared else job.spared,
+            )
+        elif other is not None:
+            self._send_next(job, other.name)
+            outcome = self.taken_over(job, other, "fall_back", now_ms=now_ms, error=error)
+        else:
             outcome = self.ledger.apply(
                 job, "fail", now_ms=now_ms, finished_ms=now_ms, error=error, live=_untold(job)
             )
-        else:
-            self.queues.send(
-                model=job.model,
-                tier=job.tier,
-                job_id=job.id,
-                attempt=job.attempt + 1,
-                tenant=job.tenant,
-                delay_s=delay_s,
-            )
-            outcome = self.ledger.apply(
-                job, "retry", now_ms=now_ms, attempt=job.attempt + 1, error=error
-            )
-            if outcome.won and job.slot:
-                self.outcomes.failed(job, code=code)
-                self._free(job.model, job.slot, bad=1)
-                return outcome
         if outcome.won:
             self.outcomes.failed(job, code=code)
-        self._ended(job, outcome, now_ms=now_ms, bad=1)
+            if job.slot:
+                self._free(job, job.slot, now_ms=now_ms, bad=blamed, ended=1)
+        self._ended(job, outcome, now_ms=now_ms)
         return outcome
+
+    def _send_next(self, job: Job, model: str, *, delay_s: float = 0) -> None:
+        self.queues.send(
+            model=model,
+            tier=job.tier,
+            job_id=job.id,
+            attempt=job.attempt + 1,
+            tenant=job.tenant,
+            delay_s=delay_s,
+        )
+
+    def taken_over(
+        self, job: Job, other: Model, name: str, *, now_ms: int, **values: Any
+    ) -> Outcome:
+        """Make a job another model's, whose queue has its message already."""
+        values |= fallback.taken_over(job, other)
+        live = live_key(job.owner, other.name)
+        outcome = self.ledger.apply(job, name, now_ms=now_ms, live=live, **values)
+        if outcome.won:
+            self.outcomes.fell_back(job)
+            self.called.add(other.name)
+            logger.info("fell back", job_id=job.id, model=job.model, to=other.name, why=name)
+        return outcome
+
+    def _judged(self, job: Job) -> tuple[bool, int]:
+        """Whether a failure costs the job no attempt, and failures that the breaker counts of it.
+
+        It may say more of the model than of the job; and of a version that was taken back it says
+        nothing of the one that serves now. If that cannot be read, it counts as both: a job must
+        end all the same.
+        """
+        try:
+            release = self.releases.read(job.model)
+            breaker = self.gate.state(job.model).breaker
+        except AWS_ERRORS as error:
+            logger.info("failure counted", job_id=job.id, reason=reason(error))
+            return False, 1
+        taken_back = release is not None and job.version in release.quarantined
+        return is_spared(job, release=release, breaker=breaker), int(not taken_back)
 
     def expired(self, job: Job, *, now_ms: int) -> Outcome:
         """End a job that did not start in time."""
@@ -180,20 +261,27 @@ class Endings:
         """
         self.outcomes.publish()
         for model, freed in list(self.freed.items()):
-            state = self.gate.release(model, freed.slots, ok=freed.ok, bad=freed.bad)
+            state = self.gate.release(
+                model,
+                freed.slots,
+                ok=freed.ok,
+                bad=freed.bad,
+                ended=freed.ended,
+                spent_s=freed.spent_s,
+            )
             if state.wanted_ms is not None:
                 self.functions.ring(model=model, tier=None, jobs=None)
             del self.freed[model]
+        while self.called:
+            self.functions.ring(model=self.called.pop(), tier=None, jobs=None)
 
-    def _ended(
-        self, claim: Claim, outcome: Outcome, *, now_ms: int, ok: int = 0, bad: int = 0
-    ) -> None:
+    def _ended(self, claim: Claim, outcome: Outcome, *, now_ms: int, ok: int = 0) -> None:
         job = outcome.job
         if job is None or job.attempt != claim.attempt or not job.status.terminal:
             return  # forgotten, or a later attempt runs: its slot is not ours to give
         if job.slot:
             won = int(outcome.won)
-            self._free(job.model, job.slot, ok=ok * won, bad=bad * won)
+            self._free(job, job.slot, now_ms=now_ms, ok=ok * won, ended=ok * won)
         if job.webhook:
             self.outbox.announce(job)
         self._done_with(job, now_ms=now_ms)
@@ -203,21 +291,27 @@ class Endings:
         if job.live is not None:
             self.ledger.apply(job, "vacate", now_ms=now_ms)
 
-    def _free(self, model: str, slot: str, *, ok: int = 0, bad: int = 0) -> None:
-        freed = self.freed[model]
+    def _free(
+        self, job: Job, slot: str, *, now_ms: int, ok: int = 0, bad: int = 0, ended: int = 0
+    ) -> None:
+        freed = self.freed[job.model]
         freed.slots.add(slot)
         freed.ok += ok
         freed.bad += bad
+        if ended:
+            freed.ended[job.tier] += ended
+            freed.spent_s += (now_ms - (job.started_ms or now_ms)) / 1000
 
 
 def result_keys(job: Job, policy: Policy, attempts: Iterable[int]) -> set[str]:
     """Where attempts of a job may have left a result, or an error, by any version."""
-    model = policy.models.get(job.model)
-    versions = {job.version, *(model.versions if model else ())} - {None}
+    served = {(job.model, job.version)} if job.version else set()
+    for name in {job.model, job.wished} & set(policy.models):
+        served |= {(name, version) for version in policy.models[name].versions}
     return {
         key
-        for version, attempt in product(versions, attempts)
-        for key in attempt_keys(job.model, str(version), job.id, attempt)
+        for (model, version), attempt in product(served, attempts)
+        for key in attempt_keys(model, version, job.id, attempt)
     }
 
 

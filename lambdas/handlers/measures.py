@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lambdas.adapters.metrics import Metrics
-from lambdas.domain import bursts, capacity, dispatch, metrics
+from lambdas.domain import bursts, capacity, demand, dispatch, metrics
 from lambdas.domain.bursts import Arrivals
 from lambdas.domain.capacity import Load
+from lambdas.domain.demand import Demand
 from lambdas.domain.metrics import Metric
+from lambdas.domain.pace import Pace
 from lambdas.domain.policy import Model, Policy
 
 STARTS_DECAY = 0.9
@@ -48,31 +50,110 @@ class Measures:
             (metrics.INSTANCES, load.instances),
             (metrics.IN_FLIGHT, load.in_use),
         ]
-        arrivals = Arrivals.read(last.get("arrivals"))
-        if "ended" in last and seconds > 0:
-            rate = _arrived(seen, last) / seconds
-            arrivals = arrivals.after(rate, seconds)
-            values.append((metrics.ARRIVAL_RATE, rate))
-        values.append((metrics.BURST_RATIO, bursts.burst_ratio(model, arrivals, load)))
+        kept = last.get("arrivals", {})
+        arrivals = {tier.name: Arrivals.read(kept.get(tier.name)) for tier in self.policy.tiers}
+        if isinstance(last.get("ended"), Mapping) and seconds > 0:
+            came = bursts.arrived(
+                seen["unfinished"], seen["ended"], last["unfinished"], last["ended"]
+            )
+            arrivals = {
+                tier: before.after(came.get(tier, 0) / seconds, seconds, model=model)
+                for tier, before in arrivals.items()
+            }
+            values.append((metrics.ARRIVAL_RATE, sum(came.values()) / seconds))
+        pace, paced = self._paced(model, seen, last, load, seconds)
+        held = bursts.averaged(
+            last.get("held", 0.0), load.in_use, seconds, constant_s=model.warm_up_s
+        )
+        whole = Demand(
+            instances=load.instances,
+            ordered=load.instances,
+            in_use=load.in_use,
+            held=held,
+            waiting=backlog,
+            oldest_s=seen["oldest_s"],
+            arrivals=arrivals,
+        )
+        ratio = demand.burst_ratio(paced, self.policy.tiers, whole)
+        values.append((metrics.BURST_RATIO, ratio))
         starts = _starts(seen, last)
         share = dispatch.lowest_share(self.policy.tiers, starts, backlog)
         if share is not None:
             values.append((metrics.LOWEST_SHARE, share))
-        seen |= {"arrivals": arrivals.document(), "starts": starts}
+        seen |= {
+            "arrivals": {tier: each.document() for tier, each in arrivals.items()},
+            "starts": starts,
+            "pace": pace.document(),
+            "held": held,
+        }
         self.metrics.publish({"Model": model.name}, values, at_ms=now_ms)
         for tier in self.policy.tiers:
+            waiting = backlog.get(tier.name, 0)
+            oldest_s = seen["oldest_s"].get(tier.name, 0.0)
+            if not waiting and oldest_s < model.lease_s:
+                oldest_s = 0.0  # It is at work.
             self.metrics.publish(
                 {"Model": model.name, "Tier": tier.name},
+                [(metrics.BACKLOG, waiting), (metrics.OLDEST_WAIT, oldest_s)],
+                at_ms=now_ms,
+            )
+        self._tell_versions(paced, seen, whole, now_ms)
+
+    def _paced(
+        self,
+        model: Model,
+        seen: Mapping[str, Any],
+        last: Mapping[str, Any],
+        load: Load,
+        seconds: float,
+    ) -> tuple[Pace, Model]:
+        """How long jobs take at present, and the model with that time."""
+        pace = Pace.read(last.get("pace"))
+        if isinstance(last.get("ended"), Mapping) and "spent_s" in last and seconds > 0:
+            ended = max(0, sum(seen["ended"].values()) - sum(last["ended"].values()))
+            took_s = max(0.0, seen["spent_s"] - last["spent_s"])
+            took_s = Pace.spent_s(model, load, took_s, elapsed_s=seconds)
+            pace = pace.after(ended, took_s, elapsed_s=seconds, model=model)
+        return pace, pace.of(model)
+
+    def _tell_versions(
+        self, model: Model, seen: Mapping[str, Any], whole: Demand, now_ms: int
+    ) -> None:
+        """Publish what each version's alarms read: its part of the work, and its instances."""
+        tiers, plan = self.policy.tiers, seen["versions"]
+        parts = {
+            version: demand.part(
+                whole,
+                {tier: each.get(version, 0.0) for tier, each in plan["shares"].items()},
+                instances=serving,
+                ordered=ordered,
+            )
+            for version, (serving, ordered) in seen["fleet"].items()
+        }
+        floors = {
+            version: demand.floor(model, live=version == plan["live"], warm=version in plan["warm"])
+            for version in parts
+        }
+        named = {version for each in plan["shares"].values() for version in each}
+        kept = demand.kept(model, tiers, parts, floors, named=named)
+        for version, part in parts.items():
+            pressure = demand.version_pressure(model, tiers, part)
+            if floors[version] and not part.ordered:
+                pressure = max(1.0, pressure)
+            self.metrics.publish(
+                {"Model": model.name, "Version": version},
                 [
-                    (metrics.BACKLOG, backlog.get(tier.name, 0)),
-                    (metrics.OLDEST_WAIT, seen["oldest_s"].get(tier.name, 0.0)),
+                    (metrics.VERSION_PRESSURE, pressure),
+                    (metrics.VERSION_BURST_RATIO, demand.burst_ratio(model, tiers, part)),
+                    (metrics.VERSION_INSTANCES, part.instances),
+                    (metrics.SPARE, demand.spare(part, kept=kept[version])),
                 ],
                 at_ms=now_ms,
             )
 
-
-def _arrived(seen: Mapping[str, Any], last: Mapping[str, Any]) -> int:
-    return bursts.arrived(Load.read(seen), seen["ended"], Load.read(last), last["ended"])
+    def tell_ready(self, region: str, *, ready: bool, now_ms: int) -> None:
+        """Publish whether this region accepts and starts jobs."""
+        self.metrics.publish({"Region": region}, [(metrics.READY, float(ready))], at_ms=now_ms)
 
 
 def _starts(seen: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, float]:

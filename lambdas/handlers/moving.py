@@ -16,11 +16,14 @@ from lambdas.adapters.clock import now_ms
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.ledger import LiveJob, live_key
 from lambdas.adapters.logs import logger
+from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.queues import RECEIVE_MAX
+from lambdas.domain import metrics
 from lambdas.domain.job import Job, Status
 from lambdas.domain.moves import MOVES_MAX, Order
 from lambdas.domain.policy import Policy
 from lambdas.domain.regions import LOST, SERVING, fenced, urgency
+from lambdas.domain.release import RELEASE_TENANT
 from lambdas.handlers.endings import Endings
 
 PAGES_MAX = 200
@@ -41,6 +44,7 @@ class Moving:
     policy: Policy
     endings: Endings
     leases: Leases
+    metrics: Metrics
 
     def run(self, order: Order, *, time_left_ms: Callable[[], int]) -> int:
         """Take jobs as an order says, as far as the time reaches; returns how many."""
@@ -49,7 +53,12 @@ class Moving:
             if time_left_ms() < TIME_LEFT_MS_MIN or not self._holds(order):
                 break
             try:
-                moved += self._chunk(chunk, order)
+                taken = self._chunk(chunk, order)
+                # Told at once: a long evacuation is under way while it goes on.
+                if taken:
+                    told = [(metrics.MOVED, float(taken.total()))]
+                    self.metrics.publish({"Why": order.why}, told, at_ms=now_ms())
+                moved += taken
             except AWS_ERRORS as error:
                 logger.warning("jobs not moved", source=order.source, reason=reason(error))
         self.endings.settle()
@@ -102,7 +111,8 @@ class Moving:
             return False
         if job.status is Status.IN_PROGRESS:
             return order.state == LOST
-        settled = order.state == SERVING and (job.moves or 0) >= MOVES_MAX
+        trial = job.tenant == RELEASE_TENANT  # it is there to try this region's instances
+        settled = order.state == SERVING and (trial or (job.moves or 0) >= MOVES_MAX)
         return job.status is Status.QUEUED and not settled
 
     def _take(self, jobs: Sequence[Job], order: Order) -> Counter[str]:

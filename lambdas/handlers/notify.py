@@ -12,10 +12,13 @@ from typing import Any, Protocol
 
 from aws_lambda_powertools.logging import Logger
 
+from lambdas.adapters.clock import now_ms
 from lambdas.adapters.directory import Directory, Tenant
 from lambdas.adapters.ledger import Ledger
+from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.outbox import Outbox, read_notice
 from lambdas.adapters.webhooks import Courier
+from lambdas.domain import metrics
 from lambdas.domain.job import Job
 from lambdas.domain.webhooks import (
     Answer,
@@ -86,6 +89,7 @@ class Notify:
         outbox: The queue itself.
         logger: Gets one line for every message.
         now: Seconds since the epoch.
+        tell: Is told of every try whether it failed.
     """
 
     jobs: Jobs
@@ -94,6 +98,7 @@ class Notify:
     outbox: Postponing
     logger: Logger
     now: Callable[[], float]
+    tell: Callable[[bool], None]
 
     def handle(self, event: Mapping[str, Any], context: object) -> dict[str, Any]:
         """Try the delivery of every message; those that failed stay in the queue."""
@@ -116,6 +121,7 @@ class Notify:
         answer = self.courier.deliver(delivery.target, headers=delivery.headers, body=delivery.body)
         receives = int(record["attributes"]["ApproximateReceiveCount"])
         what = verdict(answer)
+        self.tell(what is not Verdict.DELIVERED)
         wait_s = None
         if what is Verdict.RETRY:
             wait_s = retry_wait_s(receives, chance_of(delivery.id, receives))
@@ -167,6 +173,7 @@ def create(execution: Execution) -> Handler:
     """Wire the function to AWS and to the internet."""
     names = execution.names
     dynamodb = execution.client("dynamodb")
+    at, lines = {"Region": execution.region}, Metrics(names.metrics)
     return Notify(
         jobs=Ledger(dynamodb, names.ledger),
         tenants=Directory(dynamodb, names.directory),
@@ -174,6 +181,9 @@ def create(execution: Execution) -> Handler:
         outbox=Outbox(execution.client("sqs"), names.queue_url(execution.region, names.webhooks)),
         logger=Logger(),
         now=time.time,  # noqa: TID251 the moment of sending is part of what is signed
+        tell=lambda failed: lines.publish(
+            at, [(metrics.WEBHOOK_FAILURES, float(failed))], at_ms=now_ms()
+        ),
     ).handle
 
 

@@ -1,6 +1,6 @@
 """What became of attempts, by the version that served them: guards and graphs read it."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from lambdas.adapters.clock import now_ms as current_ms
@@ -8,6 +8,7 @@ from lambdas.adapters.metrics import Metrics
 from lambdas.domain import metrics
 from lambdas.domain.job import Job
 from lambdas.domain.metrics import Metric
+from lambdas.domain.output import Judgement
 
 INVALID_OUTPUT = "invalid_output"
 """The error's code of an attempt whose answer was not what the model promises."""
@@ -21,14 +22,19 @@ class Outcomes:
     seen: dict[tuple[str, str], list[tuple[Metric, float]]] = field(
         default_factory=lambda: defaultdict(list)
     )
+    fallen: Counter[str] = field(default_factory=Counter)
 
-    def completed(self, job: Job, *, size: int | None, now_ms: int) -> None:
+    def completed(self, job: Job, *, size: int | None, judgement: Judgement, now_ms: int) -> None:
         """Note that an attempt's answer was committed; `size` is its bytes, if known."""
         values: list[tuple[Metric, float]] = [(metrics.COMPLETED, 1)]
         if job.started_ms is not None:
             values.append((metrics.MODEL_SECONDS, (now_ms - job.started_ms) / 1000))
         if size is not None:
             values.append((metrics.OUTPUT_SIZE, size))
+        if judgement.invalid:
+            values.append((metrics.INVALID_OUTPUT, 1))
+        if judgement.refused:
+            values.append((metrics.REFUSED, 1))
         self._note(job, values)
 
     def failed(self, job: Job, *, code: str) -> None:
@@ -38,12 +44,23 @@ class Outcomes:
             values.append((metrics.INVALID_OUTPUT, 1))
         self._note(job, values)
 
+    def fell_back(self, job: Job) -> None:
+        """Note that another model took a job over."""
+        self.fallen[job.wished] += 1
+
     def publish(self) -> None:
         """Tell what was noted since the last time."""
         for (model, version), values in list(self.seen.items()):
             dimensions = {"Model": model, "Version": version}
+            told = {metric for metric, _ in values}
+            # Guards compute with both: a version that has never answered needs its zeros.
+            values += [(m, 0) for m in (metrics.COMPLETED, metrics.FAILED) if m not in told]
             self.metrics.publish(dimensions, values, at_ms=current_ms())
             del self.seen[model, version]
+        for model, jobs in list(self.fallen.items()):
+            counted = [(metrics.FELL_BACK, float(jobs))]
+            self.metrics.publish({"Model": model}, counted, at_ms=current_ms())
+            del self.fallen[model]
 
     def _note(self, job: Job, values: list[tuple[Metric, float]]) -> None:
         if job.version is not None:

@@ -10,6 +10,7 @@ from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import Queues
+from lambdas.adapters.releases import Releases
 from lambdas.handlers.endings import Endings
 from lambdas.handlers.outcomes import Outcomes
 from lambdas.wiring import SDK_DEFAULTS, SEND_ONCE, SIGNED_LINKS, Execution
@@ -23,6 +24,7 @@ def endings(execution: Execution) -> Endings:
         policy=execution.policy,
         ledger=Ledger(dynamodb, names.ledger),
         gate=Gate(dynamodb, names.gate),
+        releases=Releases(dynamodb, names.ledger),
         queues=Queues(sqs, names, region),
         outbox=Outbox(sqs, names.queue_url(region, names.webhooks)),
         functions=Functions(execution.client("lambda"), names),

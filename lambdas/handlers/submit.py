@@ -114,6 +114,7 @@ def create(execution: Execution) -> Handler:
             payloads=store,
             directory=directory,
             functions_in=functions_in(execution),
+            outcomes=shared.outcomes,
         ),
         reading=Reading(
             policy=execution.policy, endings=shared, payloads=store, snapshots=snapshots

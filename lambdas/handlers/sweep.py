@@ -17,16 +17,31 @@ from lambdas.adapters.directory import Directory
 from lambdas.adapters.endpoints import output_key
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.logs import logger
+from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.payloads import Payloads
+from lambdas.domain import metrics
 from lambdas.domain.job import Job, Status
 from lambdas.domain.moves import Order
 from lambdas.domain.policy import Model, Policy
-from lambdas.handlers.endings import RESULT_BYTES_MAX, Endings, result_keys, stored_answer
+from lambdas.domain.release import RELEASE_TENANT
+from lambdas.handlers.diverting import Diverting
+from lambdas.handlers.endings import RESULT_BYTES_MAX, Endings, result_keys
 from lambdas.handlers.moving import Moving
+from lambdas.handlers.outcomes import INVALID_OUTPUT
 from lambdas.handlers.ports import endings, payload_store
+from lambdas.handlers.resending import Resending
 from lambdas.wiring import Execution, Function, Handler
 
-REPAIRS = ("leases", "ends", "deadlines", "slots", "dead_letters", "forgotten")
+REPAIRS = (
+    "leases",
+    "ends",
+    "deadlines",
+    "diverted",
+    "resent",
+    "slots",
+    "dead_letters",
+    "forgotten",
+)
 DISPATCH_MS_MAX = 120_000
 """Twice dispatch's time limit: a slot reserved longer ago is held by a started job or by nobody."""
 DEAD_LETTERS_MAX = 100
@@ -57,6 +72,7 @@ class Sweep:
     endings: Endings
     payloads: Payloads
     directory: Directory
+    metrics: Metrics
     overdue: set[str] = field(default_factory=set)
 
     def once(self, *, time_left_ms: Any) -> dict[str, int]:
@@ -65,14 +81,7 @@ class Sweep:
         Returns:
             Counts of repairs by kind.
         """
-        counts = {
-            "leases": 0,
-            "ends": 0,
-            "deadlines": 0,
-            "slots": 0,
-            "dead_letters": 0,
-            "forgotten": 0,
-        }
+        counts = dict.fromkeys(REPAIRS, 0)
         at_ms = now_ms()
         models, minute = list(self.policy.models.values()), at_ms // 60_000
         # Another one is first every minute: a long backlog keeps no model from its repairs.
@@ -103,7 +112,9 @@ class Sweep:
         for tier in self.policy.tiers:
             counts["dead_letters"] += self._dead_letters(model.name, tier.name)
         all_of_them = _look_at_all(used, model, now_ms)
+        diverting = Diverting.of(self.endings, model, now_ms=now_ms)
         held: set[str] = set()
+        resending = Resending(queues=self.endings.queues, model=model.name)
         number = 0
         for number, page in enumerate(self.endings.ledger.live(self.region, model.name)):
             if time_left_ms() < TIME_LEFT_MS_MIN:
@@ -111,14 +122,25 @@ class Sweep:
                 return
             # The oldest are on the first page, and those at work are mostly among them.
             near = all_of_them or number == 0
-            due = [live.id for live in page if near or live.deadline_ms <= now_ms]
-            for job in self.endings.ledger.get_many(due).values():
+            due = [
+                live.id
+                for live in page
+                if near or live.deadline_ms <= now_ms or diverting.concerns(live)
+            ]
+            jobs = self.endings.ledger.get_many(due)
+            for job in jobs.values():
                 if job.slot:
                     held.add(job.slot)
                 try:
                     self._job(model, job, counts, now_ms)
                 except AWS_ERRORS as error:
                     logger.error("job not repaired", job_id=job.id, reason=reason(error))
+            waiting = [jobs[each] for each in due if each in jobs and _waits(jobs[each], now_ms)]
+            mine = [job for job in waiting if self._mine(model, job)]
+            diverted = diverting.run(mine, time_left_ms=time_left_ms)
+            counts["diverted"] += len(diverted)
+            resending.note((job for job in mine if job.id not in diverted), now_ms=now_ms)
+        counts["resent"] += resending.run()
         if number > 0 and not all_of_them:
             return  # a job that was not read may hold any of them
         stale = {slot for slot in used - held if now_ms - _reserved_ms(slot) > DISPATCH_MS_MAX}
@@ -126,9 +148,15 @@ class Sweep:
             logger.warning("slots repaired", model=model.name, slots=len(stale))
             self.endings.gate.release(model.name, stale)
             counts["slots"] += len(stale)
+            told = [(metrics.SLOTS_REPAIRED, float(len(stale)))]
+            self.metrics.publish({"Model": model.name}, told, at_ms=now_ms)
+
+    def _mine(self, model: Model, job: Job) -> bool:
+        """Whether a job has neither moved nor fallen back since the index showed it."""
+        return job.owner == self.region and job.model == model.name
 
     def _job(self, model: Model, job: Job, counts: dict[str, int], now_ms: int) -> None:
-        if job.owner != self.region:
+        if not self._mine(model, job):
             return
         if job.status is Status.QUEUED and job.deadline_ms <= now_ms:
             counts["deadlines"] += int(self.endings.expired(job, now_ms=now_ms).won)
@@ -146,16 +174,20 @@ class Sweep:
         """Its notification never came: take the answer if there is one, else try again."""
         key = output_key(model.name, str(job.version), job.id, job.attempt)
         result = self.payloads.find_result(key, bytes_max=RESULT_BYTES_MAX)
-        answer = None if result is None else stored_answer(result, key)
-        if answer is not None:
-            outcome = self.endings.completed(job, answer, now_ms=now_ms)
-        else:
+        answer = None if result is None else self.endings.stored_answer(model.name, result, key)
+        if answer is None:
             outcome = self.endings.failed(
                 job,
                 code="model_timeout",
                 message="The model gave no answer within its time.",
                 now_ms=now_ms,
             )
+        elif answer.judgement.end == "fail":
+            outcome = self.endings.failed(
+                job, code=INVALID_OUTPUT, message=answer.judgement.message, now_ms=now_ms
+            )
+        else:
+            outcome = self.endings.completed(job, answer, now_ms=now_ms)
         logger.warning(
             "lease ran out",
             job_id=job.id,
@@ -191,7 +223,7 @@ class Sweep:
         regions = self.policy.regions
         return [
             tenant
-            for tenant in self.directory.tenants()
+            for tenant in (*self.directory.tenants(), RELEASE_TENANT)
             if regions[zlib.crc32(tenant.encode()) % len(regions)] == self.region
         ]
 
@@ -221,12 +253,14 @@ class Sweep:
 
 def create(execution: Execution) -> Handler:
     """Wire the repairs of an execution environment."""
+    told = Metrics(execution.names.metrics)
     sweep = Sweep(
         region=execution.region,
         policy=execution.policy,
         endings=endings(execution),
         payloads=payload_store(execution),
         directory=Directory(execution.client("dynamodb"), execution.names.directory),
+        metrics=told,
     )
 
     moving = Moving(
@@ -234,6 +268,7 @@ def create(execution: Execution) -> Handler:
         policy=execution.policy,
         endings=sweep.endings,
         leases=Leases(execution.client("dynamodb"), execution.names.ledger),
+        metrics=told,
     )
 
     def handle(event: dict[str, Any], context: Any) -> dict[str, int]:
@@ -260,6 +295,15 @@ def _look_at_all(used: Collection[str], model: Model, now_ms: int) -> bool:
         or oldest_ms > 1000 * model.lease_s
         or (oldest_ms > DISPATCH_MS_MAX and minute % SLOTS_EVERY_MIN == 0)
     )
+
+
+def _waits(job: Job, now_ms: int) -> bool:
+    """Whether a client's job waits, and has not just expired.
+
+    A smoke job is there to try one version, which its message names: it just ends.
+    """
+    queued = job.status is Status.QUEUED and job.deadline_ms > now_ms
+    return queued and job.tenant != RELEASE_TENANT
 
 
 def _left(job: Job, now_ms: int) -> bool:

@@ -1,18 +1,23 @@
-"""`spillway demo`: three regions on this machine, real embeddings, and a burst of real traffic."""
+"""`spillway demo`: three regions on this machine, real embeddings, a burst, and what goes wrong."""
 
 import math
+import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+import yaml
 from rich.console import Console
 
-from config.schema import load
+from config.schema import Deployment, load
 from spillway.assembly import synthesize
-from spillway.cli.replaying import lost_region, sentence, shown, summary, teller
+from spillway.cli.replaying import lost_region, sentence, shown, summary
+from spillway.cli.story import Steps, of_bad_version, of_outage, of_scale_outs, teller
 from spillway.cli.terminal import (
     Code,
     CommandError,
@@ -22,8 +27,10 @@ from spillway.cli.terminal import (
     progress_console,
 )
 from spillway.client import RegionalApi
-from spillway.replay.plan import Assignment
+from spillway.replay.bad_version import BadVersion, TakenBack
+from spillway.replay.plan import Assignment, Request, simulated_model
 from spillway.replay.report import Report
+from spillway.replay.scaled_out import ScaleOut, scale_outs
 from spillway.traces import SLICE, read
 
 MODEL: Final = "embedder"
@@ -33,28 +40,71 @@ TEXTS: Final = (
     "The committee elects its treasurer on Thursday.",
 )
 """Two paraphrases and a sentence about something else."""
-SPEED: Final = 6.0
-"""Six times the recorded rate is more than the endpoints can serve: somebody has to wait."""
+BURST: Final = 600
+SPEED: Final = 4.0
+"""So many rows, four times as fast as they were recorded, are more than two regions can serve."""
+REST_S: Final = 300.0
+"""The other rows take so long: until instances that were asked for in the burst are there."""
 WAIT_S: Final = 20
 LOST_JOBS_MIN: Final = 10
 """The region dies when it holds so many jobs that somebody would miss them."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Release:
+    """What is deployed, and what over it: a version that turns out to be bad."""
+
+    config: Path
+    deployment: Deployment
+    changed: Path | None = None
+    bad: BadVersion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the replay came to."""
+
+    report: Report
+    scale_outs: list[ScaleOut]
+    taken_back: TakenBack | None
+
+    @property
+    def promises(self) -> dict[str, bool]:
+        """What is promised of it, and whether it was kept."""
+        report, back = self.report, self.taken_back
+        found = {
+            "no accepted job was lost": report.accepted > 0 and report.lost == 0,
+            "the jobs of the region that died ended elsewhere": report.outage is None
+            or report.outage.moved_s is not None,
+            "interactive jobs waited less than batch jobs": _waited_less(report.document()),
+        }
+        if back is not None:
+            served = any(each.served_s is not None for each in self.scale_outs)
+            found |= {
+                "a fleet grew, and its new instances served": served,
+                "the bad version was taken back, and no job failed of it": back.back_s is not None
+                and report.ended.get("failed", 0) == 0,
+            }
+        return found
+
+
 def demo(
     *,
     config: Annotated[Path, typer.Option(help="A deployment with the model `embedder`.")] = Path(
-        "config/dev.yaml"
+        "config/demo.yaml"
     ),
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Replay only the first rows of the slice.")
+        int | None,
+        typer.Option(min=1, help="Replay only the first rows of the slice, and release nothing."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Boot every region, embed three sentences, replay a burst, and lose a region meanwhile.
+    """Embed three sentences, then replay a burst: a fleet grows, a region and a version go bad.
 
     Exits with 0 only if the paraphrases are nearer to each other than to the third sentence, no
-    accepted job was lost, no job stayed in the region that died, and interactive jobs waited less
-    than batch jobs.
+    accepted job was lost, no job stayed in the region that died, interactive jobs waited less
+    than batch jobs, instances that alarms asked for came to serve, and the version that fails jobs
+    was taken back without failing one.
     """
     began_s = time.monotonic()
     console = progress_console()
@@ -63,30 +113,34 @@ def demo(
         raise CommandError(f"{config} has no model {MODEL}", exit_code=Code.USAGE, code="usage")
     with console.status("synthesizing the stacks"):
         assembly = synthesize(config)
-    similarities, jobs = _embed(config, assembly, console)
-    report = _replay(config, assembly, console, limit)
-    document = report.document()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as aside:
+        release = _Release(config, deployment)
+        if limit is None:
+            release = _next_release(config, deployment, Path(folder))
+        # Its templates are ready when they are deployed.
+        ready = aside.submit(synthesize, release.changed or config)
+        similarities, jobs = _embed(config, assembly, console)
+        ready.result()
+        told = _replay(assembly, release, console, limit)
+    document = told.report.document()
     near, *far = similarities.values()
-    promises = {
-        "paraphrases are nearer to each other than to another sentence": near > max(far),
-        "no accepted job was lost": report.accepted > 0 and report.lost == 0,
-        "the jobs of the region that died ended elsewhere": report.outage is None
-        or report.outage.moved_s is not None,
-        "interactive jobs waited less than batch jobs": _waited_less(document),
-    }
+    alike = "paraphrases are nearer to each other than to another sentence"
+    promises = {alike: near > max(far), **told.promises}
     result = {
         "regions": list(deployment.regions),
         "embeddings": {"jobs": jobs, "similarities": similarities},
         "replay": document,
+        "scale_outs": [each.document() for each in told.scale_outs],
+        "taken_back": told.taken_back and told.taken_back.document(),
         "promises": promises,
         "took_s": round(time.monotonic() - began_s, 1),
     }
 
     def render(console: Console) -> None:
-        console.print(summary(report))
-        console.print(sentence(report), highlight=False)
-        if report.outage is not None:
-            console.print(lost_region(report.outage), highlight=False)
+        console.print(summary(told.report))
+        console.print(sentence(told.report), highlight=False)
+        if told.report.outage is not None:
+            console.print(lost_region(told.report.outage), highlight=False)
         for promise, kept in promises.items():
             console.print(f"{'kept  ' if kept else 'BROKEN'} {promise}", highlight=False)
         console.print(f"took {result['took_s']} s", highlight=False)
@@ -94,6 +148,21 @@ def demo(
     answer(result, as_json=as_json, render=render)
     if not all(promises.values()):
         raise typer.Exit(Code.FAILED)
+
+
+def _next_release(config: Path, deployment: Deployment, folder: Path) -> _Release:
+    """The deployment with another version wanted, if the replayed model has another one."""
+    name = simulated_model(deployment)
+    model = deployment.models[name]
+    others = [version for version in model.versions if version != model.wanted]
+    if not others:
+        return _Release(config, deployment)
+    document = yaml.safe_load(config.read_text(encoding="utf-8"))
+    document["models"][name]["wanted"] = others[0]
+    changed = folder / config.name
+    changed.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    bad = BadVersion(load(changed), model=name, before=model.wanted)
+    return _Release(config, deployment, changed, bad)
 
 
 def _embed(
@@ -141,41 +210,77 @@ def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
     return product / math.hypot(*one) / math.hypot(*other)
 
 
-def _replay(config: Path, assembly: Path, console: Console, limit: int | None) -> Report:
-    """Replay a slice of a real trace on the same templates, as fast as this machine computes."""
-    from spillway.local import start  # noqa: PLC0415
-    from spillway.replay.outage import Outage  # noqa: PLC0415
-    from spillway.replay.virtual import VirtualReplay  # noqa: PLC0415
+def _requests(deployment: Deployment, limit: int | None) -> list[Request]:
+    """A burst of the slice's first rows, and the others at leisure after it."""
+    recorded = Assignment.of(deployment, speed=SPEED).requests(islice(read(SLICE), limit))
+    burst = list(islice(recorded, BURST))
+    rest = list(recorded)
+    if not rest:
+        return burst
+    began_s, lasted_s = rest[0].at_s, rest[-1].at_s - rest[0].at_s
+    calmer = REST_S / lasted_s if lasted_s else 1.0
+    return burst + [replace(each, at_s=began_s + (each.at_s - began_s) * calmer) for each in rest]
 
-    deployment = load(config)
-    requests = list(Assignment.of(deployment, speed=SPEED).requests(islice(read(SLICE), limit)))
-    rows = len(requests)
-    what = f"{rows} requests of a code-completion service, {SPEED:g} times as fast, virtual clock"
-    console.print(what)
+
+def _replay(assembly: Path, release: _Release, console: Console, limit: int | None) -> _Told:
+    """Replay a slice of a real trace on the same templates, as fast as this machine computes."""
+    from spillway import local  # noqa: PLC0415
+    from spillway.replay.outage import Outage  # noqa: PLC0415
+    from spillway.replay.virtual import SETTLE_S, VirtualReplay  # noqa: PLC0415
+
+    deployment, bad = release.deployment, release.bad
+    requests = _requests(deployment, limit)
+    what = f"{len(requests)} requests of a code-completion service, virtual clock"
+    fast = min(BURST, len(requests))
+    console.print(f"{what}; {fast} of them {SPEED:g} times as fast as recorded", soft_wrap=True)
+    replaced = {}
+    if bad is not None:
+        endpoint = deployment.names.endpoint(bad.seen.model, bad.seen.version)
+        replaced[endpoint] = bad.container(local.containers(deployment)[endpoint])
     with (
-        start(config, virtual=True, assembly=assembly) as twin,
-        shown(console, rows, what) as show,
+        local.start(release.config, virtual=True, assembly=assembly, replaced=replaced) as twin,
+        shown(console, len(requests), what) as show,
         held_signals() as check,
     ):
-        outage, look = None, check
-        if len(deployment.regions) > 1:
+        if bad is not None and release.changed is not None:
+            bad.released_before(twin)
+            deployment = local.update(twin, release.changed, replaced=replaced)
+            bad.passed_smoke(twin)
+        scheduler, regions = twin.scheduler, deployment.regions
+        first_s = scheduler.now() + SETTLE_S
+        outage = None
+        if len(regions) > 1:
+            last_s = requests[-1].at_s
+            busy_s = requests[min(BURST, len(requests)) - 1].at_s
             outage = Outage(
                 twin,
                 deployment,
-                region=deployment.regions[1],
-                at_s=requests[-1].at_s / 3,
+                region=regions[1],
+                at_s=busy_s / 3,
                 jobs_min=LOST_JOBS_MIN,
+                away_s=last_s,
             )
-            tell = teller(outage.seen, console)
 
-            def look() -> None:
-                check()
-                tell()
+        def steps() -> Steps:
+            if bad is not None:
+                bad.look(twin, first_s=first_s)
+                yield from of_bad_version(bad.seen, before=bad.before)
+            if outage is not None:
+                yield from of_outage(outage.seen)
+            yield from of_scale_outs(scale_outs(twin, deployment, first_s=first_s))
+
+        tell = teller(steps, console, lambda: scheduler.now() - first_s)
+
+        def look() -> None:
+            check()
+            tell()
 
         replay = VirtualReplay(twin, deployment)
         report = replay.run(requests, show=show, check=look, outage=outage)
         look()
-        return report
+        return _Told(
+            report, scale_outs(twin, deployment, first_s=first_s), bad.seen if bad else None
+        )
 
 
 def _waited_less(document: dict[str, Any]) -> bool:

@@ -249,7 +249,7 @@ def _show(job: dict[str, Any], *, as_json: bool) -> None:
         rows: list[tuple[str, object]] = [
             (name, job[name]) for name in _FIELDS if job.get(name) is not None
         ]
-        for group in ("queue", "timings", "usage", "error"):
+        for group in ("answered_by", "queue", "timings", "usage", "error"):
             for name, value in (job.get(group) or {}).items():
                 if value is not None:
                     rows.append((f"{group}.{name}", value))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from spillway.cli import cost, demo, jobs, local, region, replay, simulate, tenants
+from spillway.cli import cost, demo, jobs, local, model, region, release, replay, simulate, tenants
 from spillway.cli.terminal import EXIT_CODES, Commands
 
 app = typer.Typer(
@@ -43,6 +43,8 @@ app.command()(jobs.models)
 app.command()(jobs.capacity)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(region.app, name="region")
+app.add_typer(release.app, name="release")
+app.add_typer(model.app, name="model")
 app.command()(replay.replay)
 app.command()(simulate.simulate)
 app.command()(cost.cost)

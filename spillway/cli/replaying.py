@@ -1,6 +1,6 @@
 """How a replay looks while it runs and at its end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -81,35 +81,35 @@ def sentence(report: Report) -> str:
     parts = {
         "AWS calls per job": document["calls_per_job"],
         "GPU hours": document["gpu_hours"],
+        "bound": document["gpu_hours_bound"],
         "failed": document["failed"],
         "turned away": sum(report.turned_away.values()),
         "retried": report.retried,
+        "interrupted": report.interrupted,
         "moved": report.moved,
     }
     return ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)
 
 
-def teller(seen: Seen, console: Console) -> Callable[[], None]:
-    """What tells each step of an outage in a line, when it is called next."""
-    told: set[str] = set()
-
-    def tell() -> None:
-        steps = {
-            "died": seen.died
-            and f"{seen.region} dies, holding {seen.held} unfinished jobs; requests to it go to "
-            "the next region",
-            "lost": seen.lost_s is not None
-            and f"{seen.region} is declared lost by its peers, {seen.lost_s:.0f} s after its death",
-            "moved": seen.moved_s is not None
-            and f"{seen.region} holds no unfinished job any more, {seen.moved_s:.0f} s after its "
-            "death: they wait and run elsewhere",
-        }
-        for step, line in steps.items():
-            if line and step not in told:
-                told.add(step)
-                console.print(line, highlight=False, soft_wrap=True)
-
-    return tell
+def comparison(reports: Sequence[Report]) -> Table:
+    """What each of several ways to scale costs, and what it attains."""
+    rows: list[tuple[object, ...]] = []
+    for report in reports:
+        document = report.document()
+        attainment = document["attainment"].values()
+        rows.append(
+            (
+                report.scaling,
+                *("-" if share is None else f"{share:.2%}" for share in attainment),
+                _seconds(document["wait_s"][next(iter(report.tiers))]["p99"]),
+                document["gpu_hours"],
+                document["gpu_hours_bound"],
+                f"{document['gpu_hours_over_bound']:.2f} x",
+            )
+        )
+    columns = ("scaling", *reports[0].tiers, "p99, s", "GPU hours", "bound", "ratio")
+    title = f"in time, p99 of {next(iter(reports[0].tiers))}, and what it costs"
+    return table(title, columns, rows, numbers=len(columns) - 1)
 
 
 def lost_region(seen: Seen) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -23,7 +23,11 @@ from config.schema import ConfigError
 from spillway.assembly import LocalError
 from spillway.client import ServiceError
 from spillway.cost import CostError
+from spillway.images import ImagesError
+from spillway.packaging import PackagingError
+from spillway.registration import RegistrationError
 from spillway.replay.plan import PlanError
+from spillway.sagemaker_sdk import SdkMissingError
 from spillway.traces import TraceError
 
 
@@ -153,16 +157,28 @@ def progress_console() -> Console:
     return Console(stderr=True)
 
 
+_EXPECTED: Final[Sequence[tuple[tuple[type[Exception], ...], Code, str]]] = (
+    ((LocalError,), Code.FAILED, "local"),
+    ((RegistrationError,), Code.FAILED, "registration"),
+    ((SdkMissingError,), Code.FAILED, "sdk_missing"),
+    (
+        (ConfigError, CostError, ImagesError, PackagingError, PlanError, TraceError),
+        Code.USAGE,
+        "configuration",
+    ),
+)
+"""Errors that tell their user what is wrong, with exit code and machine-readable code."""
+
+
 def explain(error: Exception) -> CommandError | None:
     """Turn an expected error into what the user is told; None for one that is a defect of ours."""
     if isinstance(error, CommandError):
         return error
     if isinstance(error, ServiceError):
         return _explain_service(error)
-    if isinstance(error, LocalError):
-        return CommandError(str(error), code="local")
-    if isinstance(error, ConfigError | CostError | PlanError | TraceError):
-        return CommandError(str(error), exit_code=Code.USAGE, code="configuration")
+    for kinds, exit_code, code in _EXPECTED:
+        if isinstance(error, kinds):
+            return CommandError(str(error), exit_code=exit_code, code=code)
     if isinstance(error, TyperException):
         return usage(error.format_message())
     return None

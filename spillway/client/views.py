@@ -38,6 +38,13 @@ class JobFailure(View):
     message: str = ""
 
 
+class AnsweredBy(View):
+    """What answered a job: another model than was asked for, if the job fell back."""
+
+    model: str
+    version: str | None = None
+
+
 class Job(View):
     """A job as the service last told of it; a handle for every call about it.
 
@@ -66,6 +73,7 @@ class Job(View):
     output: Any = Field(default=None, repr=False)
     output_url: str | None = Field(default=None, repr=False)
     usage: dict[str, Any] | None = None
+    answered_by: AnsweredBy | None = None
     error: JobFailure | None = None
     metadata: dict[str, Any] = Field(default_factory=dict, repr=False)
     trace_id: str | None = None

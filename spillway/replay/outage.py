@@ -53,13 +53,22 @@ class Outage:
         region: Which dies.
         at_s: When, in seconds since the first request.
         jobs_min: Wait then until it holds so many unfinished jobs.
+        away_s: How long it stays away at least; it comes back when its jobs are elsewhere.
     """
 
     def __init__(
-        self, twin: "Twin", deployment: Deployment, *, region: str, at_s: float, jobs_min: int = 0
+        self,
+        twin: "Twin",
+        deployment: Deployment,
+        *,
+        region: str,
+        at_s: float,
+        jobs_min: int = 0,
+        away_s: float = 0.0,
     ) -> None:
         self.at_s = at_s
         self._jobs_min = jobs_min
+        self._away_s = away_s
         self.seen = Seen(region)
         self._twin = twin
         self._models = list(deployment.models)
@@ -84,6 +93,7 @@ class Outage:
                 seen.lost_s = passed_s if self._leases.state(seen.region) == LOST else None
             elif not any(self._leases.holds(seen.region, model) for model in self._models):
                 seen.moved_s = passed_s
+        scheduler.sleep(max(0.0, began_s + self._away_s - scheduler.now()))
         self._twin.regions.restore(seen.region)
 
     def _held(self) -> int:

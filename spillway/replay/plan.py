@@ -125,7 +125,7 @@ class Assignment:
 
     def requests(self, rows: Iterable[Row]) -> Iterator[Request]:
         """Turn rows into requests, one by one."""
-        fallback = self.model or _simulated_model(self.deployment)
+        fallback = self.model or simulated_model(self.deployment)
         for number, row in enumerate(rows):
             own = row.model if row.model in self.deployment.models else fallback
             model = self.model or own
@@ -156,7 +156,8 @@ class Assignment:
         return int.from_bytes(digest) / 2**56
 
 
-def _simulated_model(deployment: Deployment) -> str:
+def simulated_model(deployment: Deployment) -> str:
+    """The model that gets rows without one: the first whose service times the twin simulates."""
     for name, model in deployment.models.items():
         if model.versions[model.wanted].local_command is None and model.state == "live":
             return name

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from spillway.replay.course import Course
 from spillway.replay.outage import Seen
 
 PERCENTILES: Final = (50, 95, 99)
@@ -76,9 +77,14 @@ class Report:
         turned_away: Answers other than 202, by their code.
         ended: Accepted jobs in a terminal state, by that state.
         retried: Accepted jobs that needed more than one attempt.
+        interrupted: Attempts that an instance began again, because another one was let go.
         moved: Accepted jobs that went from one region's queue to another's.
         outage: What became of a region that was lost meanwhile; None if none was.
         gpu_hours: Hours of instances, warm-up included; None where nobody could look.
+        gpu_hours_bound: What no policy could go below that keeps its targets; None where nobody
+            computed it.
+        scaling: What scaled the fleets.
+        course: What happened over the time, where somebody could look.
         calls: AWS calls that the jobs caused; None where nobody could look.
         simulated_s: Seconds from the first request to the last end, on the deployment's clock.
         wall_s: Seconds that the replay took.
@@ -89,9 +95,13 @@ class Report:
     turned_away: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     retried: int = 0
+    interrupted: int = 0
     moved: int = 0
     outage: Seen | None = None
     gpu_hours: float | None = None
+    gpu_hours_bound: float | None = None
+    scaling: str = "alarms"
+    course: Course | None = None
     calls: int | None = None
     simulated_s: float = 0.0
     wall_s: float = 0.0
@@ -110,6 +120,13 @@ class Report:
     def lost(self) -> int:
         """Jobs in no terminal state at the end, gone, or with a result that is not theirs."""
         return sum(tier.lost for tier in self.tiers.values())
+
+    @property
+    def over_bound(self) -> float | None:
+        """GPU-hours / the fewest that any policy could spend; None without either."""
+        if self.gpu_hours is None or not self.gpu_hours_bound:
+            return None
+        return self.gpu_hours / self.gpu_hours_bound
 
     def turn_away(self, code: str) -> None:
         """Count a request that was not accepted."""
@@ -137,6 +154,7 @@ class Report:
             "cancelled": self.ended.get("cancelled", 0),
             "lost": self.lost,
             "retried": self.retried,
+            "interrupted": self.interrupted,
             "moved": self.moved,
             "outage": None if self.outage is None else self.outage.document(),
             "wait_s": {name: tier.percentiles() for name, tier in self.tiers.items()},
@@ -145,9 +163,16 @@ class Report:
                 for name, tier in self.tiers.items()
             },
             "target_wait_s": {name: tier.target_wait_s for name, tier in self.tiers.items()},
-            "gpu_hours": None if self.gpu_hours is None else round(self.gpu_hours, 4),
+            "scaling": self.scaling,
+            "gpu_hours": _rounded(self.gpu_hours, 4),
+            "gpu_hours_bound": _rounded(self.gpu_hours_bound, 4),
+            "gpu_hours_over_bound": _rounded(self.over_bound, 3),
             "calls_per_job": round(self.calls / jobs, 2) if self.calls and jobs else None,
             "simulated_s": round(self.simulated_s, 1),
             "wall_s": round(self.wall_s, 1),
             "jobs_per_s": round(jobs / wall_s, 1),
         }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

@@ -10,12 +10,15 @@ import httpx
 
 from config.schema import Deployment
 from lambdas.domain import payloads
+from lambdas.domain.job import parse_inference_id
 from spillway.directory import add_tenant
 from spillway.local import calls_of_jobs, directory, unfinished, work_left
+from spillway.replay.course import Course
 from spillway.replay.outage import Outage
 from spillway.replay.plan import Request
 from spillway.replay.report import Progress, Report
 from spillway.twin.clock import Task
+from spillway.twin.sagemaker import Request as Invocation
 from spillway.twin.twin import Twin
 
 TENANT: Final = "replay"
@@ -25,6 +28,8 @@ DRAIN_S_MAX: Final = 6 * 3600.0
 """After the last request: a job that has not ended by then is lost."""
 LOOK_EVERY_S: Final = 1.0
 """A step of the replay, after which it is looked whether all jobs have ended."""
+INSTANCES_EVERY_S: Final = 10.0
+"""Between two looks at how many instances there are."""
 PROGRESS_EVERY_S: Final = 0.5
 """Seconds of real time between two looks for the display: each costs some milliseconds."""
 
@@ -35,15 +40,19 @@ class VirtualReplay:
     Args:
         twin: Deployed, on the virtual clock.
         deployment: What it runs.
+        scaling: What scales its fleets, for the report.
     """
 
-    def __init__(self, twin: Twin, deployment: Deployment) -> None:
+    def __init__(self, twin: Twin, deployment: Deployment, *, scaling: str = "alarms") -> None:
         self._twin = twin
         self._deployment = deployment
         self._jobs: dict[str, tuple[int, str]] = {}
+        self._taken: dict[str, tuple[int, float]] = {}
+        self._course = Course.of(deployment.tiers)
         self._report = Report.of(
             {name: deployment.tiers[name].target_wait_s for name in deployment.tiers}
         )
+        self._report.course, self._report.scaling = self._course, scaling
 
     def run(
         self,
@@ -66,6 +75,7 @@ class VirtualReplay:
         scheduler = self._twin.scheduler
         scheduler.run_for(SETTLE_S)
         calls_before = calls_of_jobs(self._twin, self._deployment)
+        self._twin.sagemaker.observers.append(self._take)
         first_s = scheduler.now()
         arrivals = scheduler.spawn(self._arrive, iter(requests), clients, first_s)
         if outage is not None:
@@ -74,6 +84,7 @@ class VirtualReplay:
         shown = 0.0
         last_s = float("inf")
         while not (arrivals.done and self._idle()) and scheduler.now() < last_s:
+            self._look_at_instances(first_s)
             scheduler.run_for(LOOK_EVERY_S)
             check()
             if arrivals.done:
@@ -152,6 +163,29 @@ class VirtualReplay:
         work = work_left(self._twin, self._deployment)
         return Progress(clock_s, report.offered, report.accepted, work.queued, work.running)
 
+    def _take(self, invocation: Invocation) -> None:
+        """Note when an instance took an attempt for the first time, and what was taken again."""
+        try:
+            job, attempt = parse_inference_id(invocation.inference_id)
+        except ValueError:  # Whoever else asks the endpoint names requests otherwise.
+            return
+        before, _ = self._taken.get(job, (0, 0.0))
+        if attempt > before:
+            self._taken[job] = (attempt, self._twin.scheduler.now())
+        elif attempt == before:
+            self._report.interrupted += 1
+
+    def _look_at_instances(self, first_s: float) -> None:
+        at_s, looks = self._twin.scheduler.now() - first_s, self._course.at_s
+        if looks and at_s < looks[-1] + INSTANCES_EVERY_S:
+            return
+        endpoints = self._twin.sagemaker.endpoints()
+        self._course.look(
+            at_s,
+            billed=sum(len(endpoint.instances) for endpoint in endpoints),
+            serving=sum(len(endpoint.in_service) for endpoint in endpoints),
+        )
+
     def _idle(self) -> bool:
         """Whether all jobs have ended; the ledger is asked when nothing else is left to do."""
         if not work_left(self._twin, self._deployment).none:
@@ -164,7 +198,8 @@ class VirtualReplay:
         last_s = first_s
         waiting = dict(self._jobs)
         for item in self._pages("scan", TableName=self._deployment.names.ledger):
-            ours = waiting.pop(item["pk"]["S"].removeprefix("job#"), None)
+            job = item["pk"]["S"].removeprefix("job#")
+            ours = waiting.pop(job, None)
             if ours is None:
                 continue
             row, tier = ours
@@ -173,9 +208,11 @@ class VirtualReplay:
             moves = int(item.get("moves", {"N": "0"})["N"])
             report.moved += moves > 0
             report.retried += int(item["attempt"]["N"]) - moves > 1
-            if "started_ms" in item:
-                wait_ms = int(item["started_ms"]["N"]) - int(item["created_ms"]["N"])
-                report.tiers[tier].started(wait_ms / 1000)
+            if job in self._taken:
+                created_s = int(item["created_ms"]["N"]) / 1000
+                wait_s = max(0.0, self._taken[job][1] - created_s)
+                report.tiers[tier].started(wait_s)
+                self._course.started(tier, created_s - first_s, wait_s)
             if "finished_ms" in item:
                 last_s = max(last_s, int(item["finished_ms"]["N"]) / 1000)
         for _, tier in waiting.values():

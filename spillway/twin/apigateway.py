@@ -16,7 +16,7 @@ from fnmatch import translate
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, unquote
 
-from jsonschema import Draft4Validator  # type: ignore[import-untyped]
+from jsonschema import Draft4Validator
 
 from spillway.twin.clock import Scheduler
 from spillway.twin.functions import (

@@ -5,6 +5,7 @@ call of its own, as AWS would see it. There it logs the call, lets its latency p
 tasks run, and can make it fail, be lost after its effect, or kill the execution that made it.
 """
 
+import copy
 import re
 import time
 from collections import Counter, deque
@@ -261,6 +262,7 @@ class _Sending:
     client: Any
     caller: Caller
     params: Mapping[str, Any]
+    listeners: "_Listeners"
 
 
 _SENDING: ContextVar[_Sending] = ContextVar("sending")
@@ -366,8 +368,11 @@ class Hook:
         shared = _shared_client(service, region, config)
         client = object.__new__(type(shared))
         client.__dict__.update(shared.__dict__)
+        # What a function registers to hear of is about its own calls.
+        client.meta = copy.copy(shared.meta)
+        client.meta.events = listeners = _Listeners(shared.meta.events)
         client._make_api_call = lambda operation, params: self._api(
-            _Sending(self, shared, caller, params), operation
+            _Sending(self, shared, caller, params, listeners), operation
         )
         return client
 
@@ -610,6 +615,31 @@ class _Quota(quota.RetryQuota):
         self._own().release(capacity_amount)
 
 
+class _Listeners:
+    """A client's events: those of all that share it, but for who wants to see its own answers."""
+
+    def __init__(self, shared: Any) -> None:
+        self._shared = shared
+        self._answered: list[Callable[..., Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shared, name)
+
+    def register(
+        self, event_name: str, handler: Callable[..., Any], unique_id: str | None = None
+    ) -> None:
+        """Register a handler; of `after-call`, for this client alone."""
+        if event_name == "after-call":
+            self._answered.append(handler)
+        else:
+            self._shared.register(event_name, handler, unique_id)
+
+    def answered(self, **told: Any) -> None:
+        """Tell of an answer."""
+        for handler in self._answered:
+            handler(**told)
+
+
 @lru_cache(maxsize=1)
 def _shared_session() -> boto3.Session:
     core = botocore.session.Session()
@@ -663,7 +693,13 @@ def _make_client(service: str, region: str, config: Config | None) -> Any:
         return sending.hook.send(request, event_name.rpartition(".")[2], sending)
 
     events.register_first("before-send", send)
+    events.register("after-call", _answered)
     return client
+
+
+def _answered(**told: Any) -> None:
+    """Tell whoever sent a request of its answer."""
+    _SENDING.get().listeners.answered(**told)
 
 
 def _usual_s(call: Call) -> float:

@@ -410,6 +410,44 @@ def _digest(directory: Path) -> str:
     return digest.hexdigest()
 
 
+UPDATED: Final = frozenset(
+    {
+        "AWS::ApplicationAutoScaling::ScalableTarget",
+        "AWS::CloudWatch::Alarm",
+        "AWS::IAM::Role",
+        "AWS::Lambda::EventInvokeConfig",
+        "AWS::Lambda::Function",
+        *NO_EFFECT,
+    }
+)
+"""Types that are changed in place; any other is created once, and never changed or deleted."""
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The resources that an update creates or changes, each behind those that it needs.
+
+    What a function's new code leaves behind, its settings for asynchronous events, is set anew.
+
+    Raises:
+        UnsupportedError: A resource is gone, or changed in a way that the twin cannot follow.
+    """
+    if gone := sorted(before.keys() - after.keys()):
+        kinds = ", ".join(f"{before[name]['Type']} ({name})" for name in gone)
+        raise UnsupportedError(f"the twin deletes no resources: {kinds}")
+    changed: list[str] = []
+    for name, resource in after.items():
+        kind, former = resource["Type"], before.get(name)
+        follows = kind == "AWS::Lambda::EventInvokeConfig" and not {*changed}.isdisjoint(
+            _referred(resource.get("Properties", {}))
+        )
+        if former == resource and not follows:
+            continue
+        if former is not None and (kind not in UPDATED or former["Type"] != kind):
+            raise UnsupportedError(f"{kind} ({name}): the twin does not change this type")
+        changed.append(name)
+    return changed
+
+
 class CloudFormation:
     """Creates the stacks of an assembly in moto, for as long as it is open.
 
@@ -450,6 +488,47 @@ class CloudFormation:
             raise UnsupportedError("\n".join(found))
         for stack in assembly.stacks:
             self._create(stack)
+
+    def update(self, assembly: Assembly) -> None:
+        """Change the stacks to those of another assembly, one after the other.
+
+        Raises:
+            UnsupportedError: The twin cannot run what is new, or cannot make a change; nothing was
+                changed.
+            DeploymentError: AWS would refuse a resource.
+        """
+        found = [problem for stack in assembly.stacks for problem in problems(stack)]
+        if found:
+            raise UnsupportedError("\n".join(found))
+        changes = [
+            (stack, _changed(former.template["Resources"], stack.template["Resources"]))
+            for stack in assembly.stacks
+            for former in [self._known(stack)]
+        ]
+        for stack, names in changes:
+            self._update(stack, names)
+
+    def _known(self, stack: StackArtifact) -> StackArtifact:
+        key = (stack.account, stack.region, stack.name)
+        if key not in self._stacks:
+            raise UnsupportedError(f"stack {stack.name}: the twin adds no stacks")
+        return self._stacks[key]
+
+    def _update(self, stack: StackArtifact, names: list[str]) -> None:
+        """Create and change some resources of a stack, in their order."""
+        self._stacks[stack.account, stack.region, stack.name] = stack
+        backend = cloudformation_backends[stack.account][stack.region]
+        resources = backend.get_stack(stack.name).resource_map
+        template = json.loads(json.dumps(stack.template))
+        known, templates = resources._parsed_resources, template["Resources"]  # noqa: SLF001 moto's own update keeps no order
+        resources._template, resources._resource_json_map = template, templates  # noqa: SLF001
+        for name in names:
+            if name not in known:
+                _ = resources[name]
+                continue
+            known[name] = parsing.parse_and_update_resource(
+                name, templates[name], resources, stack.account, stack.region
+            )
 
     def _create(self, stack: StackArtifact) -> None:
         for parameter in stack.template.get("Parameters", {}).values():
@@ -551,16 +630,20 @@ class _Type:
         stack = kwargs["StackId"].split("/")[1]
         properties = cloudformation_json.get("Properties") or {}
         logical_id = kwargs["LogicalId"]
-        place = f"{self._name} ({logical_id} in stack {stack})"
-        resource = Resource(
-            type=self._name,
-            logical_id=logical_id,
-            physical_id=str(properties.get(self._name_property) or f"{stack}-{logical_id}"),
-            region=region_name,
-            account=account_id,
-            stack=stack,
-            properties=properties,
+        return self._deployed(
+            Resource(
+                type=self._name,
+                logical_id=logical_id,
+                physical_id=str(properties.get(self._name_property) or f"{stack}-{logical_id}"),
+                region=region_name,
+                account=account_id,
+                stack=stack,
+                properties=properties,
+            )
         )
+
+    def _deployed(self, resource: Resource) -> "_Created":
+        place = f"{self._name} ({resource.logical_id} in stack {resource.stack})"
         try:
             resource = replace(resource, asset=self._owner.asset(resource))
             resource = self._deploy(resource) or resource
@@ -571,8 +654,13 @@ class _Type:
         self._owner.resources.append(resource)
         return _Created(resource)
 
-    def update_from_cloudformation_json(self, **kwargs: Any) -> None:
-        raise UnsupportedError(f"{self._name}: the twin deploys a stack once")
+    def update_from_cloudformation_json(
+        self, original_resource: "_Created", cloudformation_json: Mapping[str, Any], **_: Any
+    ) -> "_Created":
+        former = original_resource.resource
+        self._owner.resources.remove(former)
+        properties = cloudformation_json.get("Properties") or {}
+        return self._deployed(replace(former, properties=properties))
 
     def delete_from_cloudformation_json(self, *args: Any) -> None:
         raise UnsupportedError(f"{self._name}: the twin keeps its stacks until it is closed")

@@ -201,7 +201,7 @@ class DynamoDb:
 
     def is_global(self, params: Mapping[str, Any]) -> bool:
         """Whether an operation with these parameters is about a global table."""
-        return any(name in self._global for name in _names(params))
+        return any(name in self._global for name in tables_of(params))
 
     def stamp(self) -> int:
         """Number writes in the order in which they happened, whatever their region."""
@@ -222,7 +222,7 @@ class DynamoDb:
         return self._flying(call)
 
     def _is_strong(self, call: Call) -> bool:
-        if call.service != "dynamodb" or self._strong.keys().isdisjoint(_names(call.params)):
+        if call.service != "dynamodb" or self._strong.keys().isdisjoint(tables_of(call.params)):
             return False
         if call.operation in READS:
             tables = (call.params.get("RequestItems") or {}).values()
@@ -256,7 +256,7 @@ class DynamoDb:
             for change in changes:
                 requests += [{"TableName": name, **each} for each in change.values()]
         for request in requests:
-            (name,) = _names({"TableName": request.get("TableName", "")})
+            (name,) = tables_of({"TableName": request.get("TableName", "")})
             table = self._strong.get(name)
             if table is not None:
                 whole = request.get("Key") or request.get("Item") or {}
@@ -264,7 +264,7 @@ class DynamoDb:
 
     def quorum(self, call: Call) -> bool:
         """Whether the replicas of the call's tables reach one more of their regions."""
-        tables = [self._strong[name] for name in _names(call.params) if name in self._strong]
+        tables = [self._strong[name] for name in tables_of(call.params) if name in self._strong]
         return all(
             sum(not self.replication.away(region) for region in table.regions) >= QUORUM
             for table in tables
@@ -341,7 +341,7 @@ def _witnesses(resource: Resource) -> list[str]:
     return [one["Region"] for one in resource.properties.get("GlobalTableWitnesses") or ()]
 
 
-def _names(params: Mapping[str, Any]) -> list[str]:
+def tables_of(params: Mapping[str, Any]) -> list[str]:
     """The tables that an operation names, by name or address."""
     found = [params.get("TableName", ""), *(params.get("RequestItems") or ())]
     for item in params.get("TransactItems") or ():

@@ -207,6 +207,9 @@ class SageMaker:
         notice_s: Seconds between an answer's object and its notification.
         deployed_warm: A deployment's first instances are in service without their warm-up,
             because CloudFormation waits for them before a stack is complete.
+
+    Attributes:
+        observers: Told of each request when an instance takes it out of the queue.
     """
 
     def __init__(
@@ -220,8 +223,9 @@ class SageMaker:
         deployed_warm: bool = True,
     ) -> None:
         self.assumptions = assumptions or Assumptions()
+        self.observers: list[Callable[[Request], object]] = []
         self._scheduler = scheduler
-        self._containers = containers
+        self.containers = dict(containers)
         self._warm_up_factor = warm_up_factor
         self._notice_s = notice_s
         self._deployed_warm = deployed_warm
@@ -273,7 +277,7 @@ class SageMaker:
         model = config["ProductionVariants"][0].get("ModelName", "")
         if f"{region}/{model}" not in self._models:
             raise ValueError(f"Could not find model {model!r}.")
-        factory = self._containers.get(name)
+        factory = self.containers.get(name)
         if factory is None:
             raise ValueError(f"nothing on this machine serves endpoint {name!r}; give a container")
         definition = self._models[f"{region}/{model}"].get("PrimaryContainer") or {}
@@ -615,6 +619,8 @@ class SageMaker:
             request.timeout_s, self._time_out, endpoint, instance, request
         )
         instance.running[request] = timeout
+        for observer in self.observers:
+            observer(request)
 
         def reply(answer: Answer | None) -> None:
             # A reply after the timeout, or from an instance that was let go, finds nobody.

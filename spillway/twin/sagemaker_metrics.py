@@ -1,9 +1,10 @@
-"""The metrics that SageMaker publishes of asynchronous endpoints, once a minute.
+"""The metrics that SageMaker publishes of asynchronous endpoints, for every minute.
 
 The page: docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html. Of its metrics,
 those are published that fleets are scaled by: the ones of an endpoint and its queue.
 """
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 from spillway.twin.clock import Event, Scheduler
@@ -25,6 +26,12 @@ class SageMakerMetrics:
             backlog, or missing. That target tracking leaves zero once "the number of backlog
             requests exceeds the target tracking value" (developer guide, "Autoscale an
             asynchronous endpoint") speaks for the first.
+
+    Attributes:
+        every_s: Between two samples, which AWS does not document. They are put together by the
+            minute, which has an average and extremes.
+        elsewhere: How many requests wait for an endpoint before they reach its own queue; they are
+            told as if they were in it. None are, unless somebody asks what would be.
     """
 
     def __init__(
@@ -36,6 +43,8 @@ class SageMakerMetrics:
         without_instances: Literal["backlog", "missing"] = "backlog",
     ) -> None:
         self.without_instances = without_instances
+        self.every_s = float(MINUTE_S)
+        self.elsewhere: Callable[[Endpoint], int] = lambda _: 0
         self._scheduler = scheduler
         self._sagemaker = sagemaker
         self._metrics = metrics
@@ -48,8 +57,8 @@ class SageMakerMetrics:
             self._timer.cancel()
 
     def _plan(self) -> None:
-        minute = int(self._scheduler.now() // MINUTE_S) + 1
-        self._timer = self._scheduler.at(minute * MINUTE_S, self._publish)
+        sample = int(self._scheduler.now() // self.every_s) + 1
+        self._timer = self._scheduler.at(sample * self.every_s, self._publish)
 
     def _publish(self) -> None:
         self._plan()
@@ -57,26 +66,32 @@ class SageMakerMetrics:
         for endpoint in self._sagemaker.endpoints():
             dimensions = frozenset({("EndpointName", endpoint.name)})
             missing = self.without_instances == "missing" and not endpoint.in_service
-            for name, (value, unit) in readings(endpoint, now_s).items():
+            for name, (value, unit) in readings(
+                endpoint, now_s, elsewhere=self.elsewhere(endpoint)
+            ).items():
                 if name == PER_INSTANCE and missing:
                     continue
                 metric = Metric(NAMESPACE, name, dimensions)
                 self._metrics.put(endpoint.region, metric, [value], unit=unit)
 
 
-def readings(endpoint: Endpoint, now_s: float) -> dict[str, tuple[float, str]]:
+def readings(
+    endpoint: Endpoint, now_s: float, *, elsewhere: int = 0
+) -> dict[str, tuple[float, str]]:
     """What an endpoint's metrics are now, with their units, by name.
 
     Args:
         endpoint: Which.
         now_s: Seconds since the epoch.
+        elsewhere: Requests that wait for it but are not in its queue yet.
     """
     instances = len(endpoint.in_service)
     oldest_s = endpoint.oldest_s
-    stuck = endpoint.backlog > 0 and not instances
+    backlog = endpoint.backlog + elsewhere
+    stuck = backlog > 0 and not instances
     return {
-        "ApproximateBacklogSize": (endpoint.backlog, "Count"),
-        PER_INSTANCE: (endpoint.backlog / max(1, instances), "Count"),
+        "ApproximateBacklogSize": (backlog, "Count"),
+        PER_INSTANCE: (backlog / max(1, instances), "Count"),
         "HasBacklogWithoutCapacity": (float(stuck), "Count"),
         "ApproximateAgeOfOldestRequest": (0.0 if oldest_s is None else now_s - oldest_s, "Seconds"),
     }

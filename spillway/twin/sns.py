@@ -8,16 +8,17 @@ from spillway.twin.resources import Resource, UnsupportedError
 
 
 def subscribe(resource: Resource) -> Resource:
-    """Subscribe a queue to a topic.
+    """Subscribe a queue to a topic; mail is kept as a subscription that nobody has confirmed.
 
     Raises:
         UnsupportedError: The twin does not deliver to such an endpoint.
     """
     properties = resource.properties
-    if properties["Protocol"] != "sqs":
-        raise UnsupportedError(f"Protocol: {properties['Protocol']} is not run, only sqs")
+    protocol = properties["Protocol"]
+    if protocol not in ("sqs", "email"):
+        raise UnsupportedError(f"Protocol: {protocol} is not run, only sqs and, in silence, email")
     subscription = sns_backends[resource.account][resource.region].subscribe(
-        properties["TopicArn"], properties["Endpoint"], "sqs"
+        properties["TopicArn"], properties["Endpoint"], protocol
     )
     if properties.get("RawMessageDelivery"):
         # moto looks only whether something is there.

@@ -27,6 +27,7 @@ from spillway.twin.cloudformation import (
 )
 from spillway.twin.containers import Factory
 from spillway.twin.dynamodb import DynamoDb
+from spillway.twin.dynamodb_metrics import DynamoDbMetrics
 from spillway.twin.event_sources import EventSources
 from spillway.twin.events import Events
 from spillway.twin.functions import Functions, UnknownFunctionError, function_name
@@ -167,6 +168,7 @@ class Twin:
         undo.callback(self.alarms.close)
         self.alarms.observers.append(self._tell_bus)
         ServiceMetrics(self.scheduler, self.metrics, self.functions, account=self.account)
+        DynamoDbMetrics(self.scheduler, self.hook, self.metrics)
 
     def _act(self, region: str, action: str, event: AlarmEvent) -> None:
         """Run an alarm's action.
@@ -219,6 +221,24 @@ class Twin:
         """
         self.cloudformation.deploy(self.assembly)
         return self
+
+    def update(self, assembly: Path | str, *, containers: Mapping[str, Factory]) -> None:
+        """Change the stacks to those of another assembly, as a further deployment does.
+
+        Args:
+            assembly: The cloud assembly's folder.
+            containers: What serves endpoints, those that are new among them, by their names.
+
+        Raises:
+            AssemblyError: There is no assembly, or it is not the code that is here.
+            UnsupportedError: A change cannot be made here; nothing was changed.
+            DeploymentError: AWS would refuse a resource.
+        """
+        changed = Assembly(assembly)
+        check_code(changed.stacks)
+        self.sagemaker.containers.update(containers)
+        self.cloudformation.update(changed)
+        self.assembly = changed
 
     def reseed(self, seed: int) -> None:
         """Draw everything random, also what moto draws, from another seed from now on."""

@@ -6,7 +6,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from lambdas.adapters.gate import Gate
+from lambdas.adapters import gate as gates
+from lambdas.adapters.gate import PLAN_KEPT_S, Gate
+from lambdas.domain.breaker import Breaker
+from lambdas.domain.shares import Plan
 
 
 @pytest.fixture
@@ -88,3 +91,37 @@ def test_submissions_that_are_counted_together_pass_together(gate: Gate) -> None
     """A tenant with a high rate is counted several at a time, and held to its limit."""
     counted = [gate.count_submissions("acme", 5, window=100, limit=12) for _ in range(3)]
     assert counted == [5, 10, None]
+
+
+def observed(gate: Gate, plan: Plan, *, capacity: int) -> None:
+    """What a beat writes."""
+    gate.observe(
+        "chat",
+        capacity=capacity,
+        serving={"v1": 1},
+        now_ms=capacity,
+        breaker=Breaker(),
+        may_start_ms=capacity,
+        plan=plan,
+    )
+
+
+def test_a_slow_beat_does_not_bring_a_version_back(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It read the record before the rollback, and writes after a beat that read it later."""
+    at_ms = 1_000_000
+    monkeypatch.setattr(gates, "current_ms", lambda: at_ms)
+    before = Plan(shares={"batch": {"v2": 1.0}}, revision=4)
+    after = Plan(shares={"batch": {"v1": 1.0}}, revision=5)
+    observed(gate, before, capacity=1)
+    observed(gate, after, capacity=2)
+
+    observed(gate, before, capacity=3)
+    state = gate.state("chat")
+    assert state.plan == after
+    assert (state.capacity, state.capacity_ms, state.may_start_ms) == (3, 3, 3), "all else is new"
+
+    at_ms += 1000 * PLAN_KEPT_S + 1
+    observed(gate, before, capacity=4)
+    assert gate.state("chat").plan == before, "a restored ledger begins anew"

@@ -26,6 +26,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "fail": {"finished_ms": 20, "error": {"code": "c", "message": "m"}},
     "refuse": {"finished_ms": 20, "error": {"code": "c", "message": "m"}},
     "retry": {"attempt": 2, "error": {"code": "c", "message": "m"}},
+    "fall_back": {"attempt": 2, "model": "small", "live": "us-east-1#small", "asked": "chat"},
+    "divert": {"attempt": 2, "model": "small", "live": "us-east-1#small", "asked": "chat"},
     "move": {"attempt": 2, "owner": "us-west-2", "live": "us-west-2#chat"},
     "evacuate": {"attempt": 2, "owner": "us-west-2", "live": "us-west-2#chat"},
     "cancel": {"finished_ms": 20},
@@ -124,7 +126,7 @@ def test_a_job_changes_only_as_the_table_says(ledger: Ledger, status: Status, na
             assert getattr(after, attribute) is None
     else:
         assert after == current == outcome.job
-    live = [each.id for page in ledger.live(after.owner, "chat") for each in page]
+    live = [each.id for page in ledger.live(after.owner, after.model) for each in page]
     at_work = outcome.won and name == "abandon"
     assert live == (["job_0"] if after.status in LIVE or at_work else [])
     assert (after.lease_ms is not None) == (after.status is Status.IN_PROGRESS or at_work)
@@ -267,3 +269,12 @@ def test_a_write_outlasts_the_writes_of_other_regions(
             with pytest.raises(client.exceptions.ReplicatedWriteConflictException):
                 ledger.create(job())
     assert (ledger.get(job().id) is not None) == accepted
+
+
+def test_a_message_of_another_models_queue_starts_nothing(ledger: Ledger) -> None:
+    """Who died before a job fell back left it: the job would hold a slot of the wrong model."""
+    ledger.create(job())
+    others, own = (Attempt("job_0", "us-east-1", 1, model) for model in ("small", "chat"))
+
+    assert not ledger.apply(others, "start", now_ms=5, **VALUES["start"]).won
+    assert ledger.apply(own, "start", now_ms=5, **VALUES["start"]).won

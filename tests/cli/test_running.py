@@ -264,4 +264,4 @@ def test_an_unknown_instance_type_names_the_price_table(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["cost", "--config", str(config), "--assembly", str(tmp_path)])
 
     assert result.exit_code == 2
-    assert "prices.yaml has no price for ml.q9.huge" in result.stderr
+    assert "instances.yaml has no price of ml.q9.huge" in result.stderr

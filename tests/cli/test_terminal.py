@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
@@ -17,9 +18,11 @@ from typer.testing import CliRunner
 from config.schema import load
 from spillway.cli import local
 from spillway.cli.main import app
-from spillway.cli.replaying import teller
+from spillway.cli.story import of_bad_version, of_outage, of_scale_outs, teller
 from spillway.cli.terminal import Commands, explain, held_signals, typed_command
+from spillway.replay.bad_version import TakenBack
 from spillway.replay.outage import Seen
+from spillway.replay.scaled_out import ScaleOut
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -155,7 +158,7 @@ def test_an_outage_is_told_step_by_step_and_each_step_once() -> None:
     """A region that dies in silence is a demonstration of nothing."""
     text = StringIO()
     seen = Seen("us-east-2")
-    tell = teller(seen, Console(file=text))
+    tell = teller(lambda: of_outage(seen), Console(file=text), lambda: 61.4)
     tell()
     assert text.getvalue() == ""
     seen.died, seen.held = True, 14
@@ -164,6 +167,31 @@ def test_an_outage_is_told_step_by_step_and_each_step_once() -> None:
         tell()
         tell()
     died, lost, moved = text.getvalue().splitlines()
+    assert died.startswith("   61 s  ")
     assert "us-east-2 dies, holding 14 unfinished jobs" in died
     assert "declared lost by its peers, 34 s after" in lost
     assert "no unfinished job any more, 39 s after" in moved
+
+
+def test_a_fleet_that_grows_is_told_with_its_times() -> None:
+    """Who watches wants to know how long new instances take to come."""
+    asked = ScaleOut("us-east-1", "chat", "v1", "burst", 1, 4, asked_s=64.7, served_s=None)
+    told = dict(of_scale_outs([asked, replace(asked, served_s=324.7)]))
+
+    assert set(told) == {"asked 0", "asked 1", "served 1"}
+    assert "the burst alarm asks for 4 instances instead of 1" in told["asked 0"]
+    assert "4 instances serve, 260 s after they were asked for" in told["served 1"]
+
+
+def test_a_bad_version_is_told_with_what_took_it_back() -> None:
+    """Nobody believes in a rollback without its reason."""
+    seen = TakenBack("chat", "v2")
+    assert list(of_bad_version(seen, before="v1")) == []
+    seen.tried_s, seen.region, seen.share, seen.failed = 3.0, "us-east-1", 0.5, 7
+    seen.back_s, seen.why = 65.0, "guard failures in us-east-1"
+
+    told = dict(of_bad_version(seen, before="v1"))
+
+    assert "gets 50% of the batch jobs in us-east-1" in told["tried"]
+    assert "taken back everywhere, 62 s after that, for guard failures" in told["back"]
+    assert "v1 answers the 7 jobs that it failed" in told["back"]

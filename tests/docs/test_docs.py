@@ -5,15 +5,21 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import typer
 
+from config.guard_alarms import guard_alarms
+from config.operator_alarms import description, of_model, of_region
+from config.schema import load
 from spillway import testing
+from spillway.cli.main import app
 from spillway.testing import Stacks
 from spillway.twin.http import Transport
 from spillway.twin.sagemaker import Assumptions
-from tools import document_metrics
+from tools import document_alarms, document_metrics
 from tools.document_configuration import TARGET, document
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +114,11 @@ def test_the_table_of_metrics_is_the_codes() -> None:
     assert document_metrics.TARGET.read_text(encoding="utf-8") == document_metrics.document()
 
 
+def test_the_table_of_alarms_is_the_codes() -> None:
+    """Whoever is paid to be woken wants to know by what."""
+    assert document_alarms.TARGET.read_text(encoding="utf-8") == document_alarms.document()
+
+
 def test_every_assumption_of_the_twin_is_on_the_list() -> None:
     """What nobody wrote down, nobody will check on the first real deployment."""
     page = read("docs/assumptions.md")
@@ -131,11 +142,74 @@ def test_every_error_code_is_explained() -> None:
     assert [code for code in sorted(codes) if f"`{code}`" not in page] == []
 
 
-@pytest.mark.parametrize("document_name", ["README.md", "docs/runbook.md", "CONTRIBUTING.md"])
+def spoken(text: str) -> list[str]:
+    """The `spillway` commands in a text: in code spans, and after prompts."""
+    spans = re.findall(r"`(spillway [^`]+)`", " ".join(text.split()))
+    return spans + re.findall(r"^\$ (spillway [^#\n]+)", text, flags=re.MULTILINE)
+
+
+def unknown(command: str) -> str:
+    """What of a command does not exist; empty if all of it does."""
+    found: Any = typer.main.get_command(app)
+    words = command.split()[1:]
+    for word in words:
+        option = word.partition("=")[0]
+        if option.startswith("--"):
+            if option not in {each for param in found.params for each in param.opts}:
+                return f"{command}: {option}"
+        elif hasattr(found, "commands"):
+            if word not in found.commands:
+                return f"{command}: {word}"
+            found = found.commands[word]
+    return ""
+
+
+@pytest.mark.parametrize("document_name", ["docs/runbook.md", "docs/models.md", "docs/releases.md"])
+def test_every_command_in_it_exists(document_name: str) -> None:
+    """Whoever is woken at night types what stands there."""
+    commands = spoken(read(document_name)) if (ROOT / document_name).exists() else []
+
+    assert document_name != "docs/runbook.md" or len(commands) > 20
+    assert list(filter(None, map(unknown, commands))) == []
+    assert unknown("spillway region destroy") == "spillway region destroy: destroy"
+    assert unknown("spillway capacity --fast") == "spillway capacity --fast: --fast"
+
+
+def test_every_alarm_links_to_a_section_of_the_runbook() -> None:
+    """A message that leads nowhere costs the minutes that count."""
+    headings = re.findall(r"^#+ (.+)$", read("docs/runbook.md"), flags=re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    deployment = load(ROOT / "config" / "dev.yaml")
+    alarms = [
+        *of_region(deployment, deployment.primary_region),
+        *(alarm for model in deployment.models for alarm in of_model(deployment, model)),
+        *(
+            alarm
+            for name, model in deployment.models.items()
+            for version in model.versions
+            for alarm in guard_alarms(deployment, name, version)
+        ),
+    ]
+
+    for alarm in alarms:
+        text = description(alarm, deployment)
+        link = text.rpartition("Runbook: ")[2]
+        page, _, section = link.partition("#")
+        assert (ROOT / page).exists()
+        assert section in anchors, alarm.name
+        # PutMetricAlarm takes no more.
+        assert len(text) <= 1024
+        assert list(filter(None, map(unknown, spoken(text)))) == []
+
+
+@pytest.mark.parametrize(
+    "document_name",
+    ["README.md", "docs/alarms.md", "docs/releases.md", "docs/runbook.md", "CONTRIBUTING.md"],
+)
 def test_links_and_files_exist(document_name: str) -> None:
     """A reader who follows a name must arrive."""
     page = read(document_name)
-    names = re.findall(r"\]\(((?!http)[^)#]+)\)", page)
+    names = re.findall(r"\]\(((?!http)[^)#]+)(?:#[^)]*)?\)", page)
     names += re.findall(r"`((?:lambdas|stacks|spillway|tests|config|docs)/[\w./-]+)`", page)
     base = (ROOT / document_name).parent
     gone = [name for name in names if not (base / name).exists() and not (ROOT / name).exists()]

@@ -5,6 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lambdas.domain.breaker import Breaker
 from lambdas.domain.capacity import (
     CAPACITY_FRESH_S,
     Load,
@@ -58,23 +59,30 @@ def test_slots_grow_with_instances_and_stay_within_twice_the_work(
 
 def test_a_stale_gate_gives_a_trickle() -> None:
     """When beat is gone the instances may be too: neither a flood nor a stop."""
-    fresh = usable_slots(model(), capacity=64, age_s=1, ok=0, bad=0)
-    stale = usable_slots(model(), capacity=64, age_s=CAPACITY_FRESH_S + 1, ok=0, bad=0)
-    never = usable_slots(model(), capacity=None, age_s=0, ok=0, bad=0)
-    nothing = usable_slots(model(), capacity=0, age_s=CAPACITY_FRESH_S + 1, ok=0, bad=0)
+    fresh = usable_slots(model(), capacity=64, age_s=1, breaker=Breaker())
+    stale = usable_slots(model(), capacity=64, age_s=CAPACITY_FRESH_S + 1, breaker=Breaker())
+    never = usable_slots(model(), capacity=None, age_s=0, breaker=Breaker())
+    nothing = usable_slots(model(), capacity=0, age_s=CAPACITY_FRESH_S + 1, breaker=Breaker())
     assert (fresh, stale, never, nothing) == (64, 4, 4, 1)
 
 
-def test_a_model_that_fails_most_jobs_gets_a_trickle_until_it_answers() -> None:
+def test_a_model_that_fails_most_jobs_gets_one_probe_at_a_time() -> None:
     """A bad version must not burn the whole queue in minutes."""
-    assert usable_slots(model(), capacity=64, age_s=1, ok=4, bad=6) == 4
-    assert usable_slots(model(), capacity=64, age_s=1, ok=6, bad=6) == 64
-    assert usable_slots(model(), capacity=64, age_s=1, ok=0, bad=5) == 64
+    for breaker, usable in (
+        (Breaker(ok=4, bad=6), 1),
+        (Breaker(ok=2, open_ms=5), 1),
+        (Breaker(ok=6, bad=6), 64),
+        (Breaker(ok=0, bad=5), 64),
+    ):
+        assert usable_slots(model(), capacity=64, age_s=1, breaker=breaker) == usable
+    late = CAPACITY_FRESH_S + 1
+    assert usable_slots(model(), capacity=64, age_s=late, breaker=Breaker(open_ms=5)) == 1
+    assert usable_slots(model(), capacity=0, age_s=1, breaker=Breaker(open_ms=5)) == 0
 
 
 def test_a_model_that_is_off_gets_nothing() -> None:
     """Its endpoints are gone."""
-    assert usable_slots(model(state="off"), capacity=64, age_s=1, ok=0, bad=0) == 0
+    assert usable_slots(model(state="off"), capacity=64, age_s=1, breaker=Breaker()) == 0
 
 
 @given(

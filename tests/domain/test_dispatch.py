@@ -97,3 +97,5 @@ def test_the_lowest_share_is_that_of_a_tier_that_waits() -> None:
     assert lowest_share(TIERS, starts, {"interactive": 5}) == 1.8
     assert lowest_share(TIERS, starts, {}) is None
     assert lowest_share(TIERS, {}, {"batch": 1}) is None
+    # All that waits for the first instance is late, and not starved by what started long ago.
+    assert lowest_share(TIERS, {"interactive": 0.01}, {"batch": 1}) is None

@@ -34,12 +34,17 @@ def peer(**seen: Any) -> dict[str, Any]:
 
 
 def offered(
-    peers: dict[str, Any], *, tier: str = "interactive", wait_s: float = BUSY_S, **here: Any
+    peers: dict[str, Any],
+    *,
+    tier: str = "interactive",
+    wait_s: float = BUSY_S,
+    deadline_s: float = 86_400,
+    **here: Any,
 ) -> tuple[Offer, ...]:
     """The offers that one job of the embedder finds."""
     state = here.pop("state", SERVING)
     seen = snapshot(**here) | {"peers": peers, "lease": {"state": state}}
-    return offers(model(), TIERS, tier, seen, wait_s=wait_s, now_ms=NOW_MS)
+    return offers(model(), TIERS, tier, seen, wait_s=wait_s, deadline_s=deadline_s, now_ms=NOW_MS)
 
 
 def regions(found: tuple[Offer, ...]) -> list[str]:
@@ -52,6 +57,11 @@ def test_a_job_stays_while_its_target_is_met_here() -> None:
     assert offered({"b": peer()}, wait_s=5) == ()
     assert offered({"b": peer()}, tier="standard") == ()
     assert regions(offered({"b": peer()})) == ["b"]
+
+
+def test_a_job_goes_where_its_deadline_is_met_however_patient_its_tier_is() -> None:
+    """It would be refused here, beside a peer that has nothing to do."""
+    assert regions(offered({"b": peer()}, tier="standard", deadline_s=BUSY_S - 1)) == ["b"]
 
 
 def test_it_goes_where_it_starts_soonest() -> None:

@@ -66,6 +66,7 @@ def test_a_waiting_job_in_full() -> None:
         "output": None,
         "output_url": None,
         "usage": None,
+        "answered_by": None,
         "error": None,
         "metadata": {"run": "7"},
         "trace_id": "Root=1-a",

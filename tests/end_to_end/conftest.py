@@ -28,7 +28,7 @@ def module_world(deployed: str) -> Iterator[World]:
     deployment = load(config)
     containers = {
         deployment.names.endpoint(name, version): partial(
-            Python, answers=lambda request: {"echo": request}
+            Python, answers=lambda request: {"echo": request}, warm_up_s=model.warm_up_s
         )
         for name, model in deployment.models.items()
         for version in model.versions

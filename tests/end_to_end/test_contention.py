@@ -130,7 +130,7 @@ def test_while_beat_is_silent_work_trickles(world: World, client: Tenant) -> Non
     assert world.twin.scheduler.now() - began_s < 8 * 4 + 30
 
 
-def test_a_model_that_fails_most_jobs_gets_a_trickle_until_it_answers(
+def test_a_model_that_fails_most_jobs_is_probed_until_it_answers(
     world: World, client: Tenant
 ) -> None:
     """A bad release must not burn the whole queue's attempts before anybody looks."""
@@ -143,8 +143,8 @@ def test_a_model_that_fails_most_jobs_gets_a_trickle_until_it_answers(
 
     world.model("small").answers(answer, service_s=1)
     world.run_for(300)  # earlier tests' outcomes are forgotten
-    flood(world, client, {"standard": 20})
-    world.until(lambda: float(world.gate().get("bad", {}).get("N", 0)) >= 10)
+    held, _ = flood(world, client, {"standard": 20})
+    world.until(lambda: "open_ms" in world.gate())
     most, until_s = 0, world.twin.scheduler.now() + 30
     world.run_for(6)
 
@@ -154,7 +154,7 @@ def test_a_model_that_fails_most_jobs_gets_a_trickle_until_it_answers(
         return world.twin.scheduler.now() >= until_s
 
     assert world.twin.scheduler.run_until_true(look, 60, every_s=0.5)
-    assert most <= 1
+    assert most == 1
 
     healthy = True
     tiers, _ = flood(world, client, {"interactive": 20})
@@ -163,7 +163,8 @@ def test_a_model_that_fails_most_jobs_gets_a_trickle_until_it_answers(
     again, _ = flood(world, client, {"interactive": 20})
     world.assert_rest()
 
-    assert {client.view(job)["status"] for job in [*tiers, *again]} == {"completed"}
+    jobs = [*held, *tiers, *again]
+    assert {client.view(job)["status"] for job in jobs} == {"completed"}, "nothing was burnt"
     # Two places and a second each: the whole endpoint works again.
     assert world.twin.scheduler.now() - began_s < 20
 
@@ -178,8 +179,7 @@ def test_without_instances_jobs_wait_and_none_is_lost(world: World, client: Tena
     job = client.submit(input={"name": "patient"})
     world.run_for(30)
     waiting = client.view(job)
-    world.twin.sagemaker.resize(endpoint, 1)
-    world.assert_rest()
+    world.assert_rest()  # an alarm has seen it, and asked for an instance
 
     assert waiting["status"] == "queued"
     assert waiting["queue"]["position"] >= 1

@@ -90,6 +90,13 @@ def test_a_region_that_dies_loses_nothing(world: World, client: Tenant) -> None:
     again = client.submit(region=dead, input={"name": "again"}, tier="batch")
     ended(world, client, [again], ["again"], here)
     assert client.view(again)["region"] == dead
+    # Whoever is woken by it hears of it in the regions that took the jobs.
+    told = [
+        (event.region, event.state.value)
+        for event in world.twin.alarms.history
+        if event.name == world.names.alarm("moves-evacuate") and event.state.value != "OK"
+    ]
+    assert set(told) == {(here, "ALARM"), (other, "ALARM")}
 
 
 def test_large_inputs_outlive_their_region(world: World, client: Tenant) -> None:

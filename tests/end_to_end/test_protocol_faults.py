@@ -340,6 +340,7 @@ def test_retention_keeps_up_with_a_busy_tenant(world: World) -> None:
         endings=cast("Any", SimpleNamespace(ledger=ledger)),
         payloads=unused,
         directory=unused,
+        metrics=unused,
     )
     counts = {"forgotten": 0}
 

@@ -43,6 +43,8 @@ CALLS = {
     ],
     "complete": [
         "dynamodb GetItem",
+        "dynamodb GetItem",  # is the version on trial, or taken back?
+        "dynamodb GetItem",  # is the breaker open?
         "sqs SendMessage",  # the second attempt's message
         "dynamodb UpdateItem",
         "dynamodb UpdateItem",
@@ -54,7 +56,7 @@ CALLS = {
         "dynamodb UpdateItem",
     ],
 }
-COMMIT = ("complete", 7)
+COMMIT = ("complete", 9)
 MOMENTS = [
     pytest.param(function, number, moment, id=f"{function}-{number}-{call.split()[1]}-{moment}")
     for function, calls in CALLS.items()

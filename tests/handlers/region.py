@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import boto3
 from botocore.exceptions import ClientError
@@ -80,6 +81,7 @@ class Lambda:
     full: bool = False
     silent: bool = False
     broken: bool = False
+    meta: Any = field(default_factory=lambda: Mock(spec_set=["events"]), repr=False)
 
     def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> Any:  # noqa: N803
         """Take an invocation."""
@@ -352,14 +354,14 @@ class Region:
         assert outcome.won
 
     def see(self, *, region: str | None = None, ready: bool = True, **seen: Any) -> None:
-        """Write the snapshot that beat would; `seen` is of the embedder."""
+        """Write the snapshot that beat would; `seen` is of the embedder, `models` of others."""
         model: dict[str, Any] = {"capacity": 4, "in_use": 0, "instances": 1, "service_s": 1.0}
         model |= {"waiting": {}, "oldest_s": {}}
         tenants, lease = seen.pop("tenants", {}), seen.pop("lease", LEASE)
-        peers = seen.pop("peers", {})
+        peers, others = seen.pop("peers", {}), seen.pop("models", {})
         document = {
             "at_ms": int(self.now_s * 1000),
-            "models": {MODEL: model | seen},
+            "models": {MODEL: model | seen, **others},
             "tenants": tenants,
             "ready": ready,
             "reason": "" if ready else "the ledger cannot be written",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lambdas.adapters.gate import Gate
+from lambdas.domain.breaker import Breaker
 from lambdas.domain.regions import LEASE_S
 from lambdas.handlers import beat
 from tests.handlers.region import HERE, Region, aws, error
@@ -154,8 +155,7 @@ def test_a_region_goes_on_while_sagemaker_describes_nothing(region: Region) -> N
         capacity=4,
         serving={"v1": 2},
         now_ms=int(1000 * region.now_s) - 3000,
-        ok=0,
-        bad=0,
+        breaker=Breaker(),
         may_start_ms=None,
     )
 

@@ -5,12 +5,19 @@ from typing import Any
 
 import pytest
 
-from lambdas.adapters.endpoints import failure_key
-from lambdas.domain.job import inference_id
+from lambdas.adapters.endpoints import failure_key, output_key
+from lambdas.adapters.gate import Gate
+from lambdas.adapters.releases import Releases
+from lambdas.domain import payloads
+from lambdas.domain.breaker import Breaker
+from lambdas.domain.job import Status, inference_id
+from lambdas.domain.release import Release
 from lambdas.handlers import complete
-from tests.handlers.region import HERE, MODEL, NEXT, Region, aws, error
+from tests.handlers.region import HERE, MODEL, NEXT, DiedError, Region, aws, error
 
 WORDS = "out of memory"
+LARGE = json.dumps("x" * payloads.ENDPOINT_BYTES_MAX)
+"""An answer that the ledger does not take."""
 
 
 def fail(region: Region, job: str, *, attempt: int = 1, **said: Any) -> None:
@@ -28,6 +35,31 @@ def fail(region: Region, job: str, *, attempt: int = 1, **said: Any) -> None:
 def view(region: Region, job: str) -> Any:
     """The job as its client reads it."""
     return region.ask("GET /v1/jobs/{id}", job=job).json
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"invocationStatus": "Completed"},
+        {"invocationStatus": "Completed", "responseBody": {"content": LARGE}},
+    ],
+    ids=["failed", "stored", "large"],
+)
+@pytest.mark.parametrize(("version", "heard"), [("v0", False), ("v1", True)])
+def test_another_versions_end_is_not_the_attempts(
+    region: Region, said: dict[str, Any], version: str, heard: bool
+) -> None:
+    """An endpoint that gave no answer may have taken it; now it runs on another version."""
+    job = region.submitted()
+    region.start(job)
+    for each in ("v0", "v1"):
+        store(region, output_key(MODEL, each, job, 1), b"{}")
+
+    endpoint = region.names.endpoint(MODEL, version)
+    fail(region, job, requestParameters={"endpointName": endpoint}, **said)
+
+    assert (region.job(job).status is Status.IN_PROGRESS) is not heard
 
 
 @pytest.mark.parametrize("left_s", [5, 0, -10])
@@ -186,3 +218,116 @@ def test_an_erased_job_leaves_no_error_of_its_model(region: Region, late: bool) 
         fail(region, job)
 
     assert not region.objects()
+
+
+# ---- while the breaker is open
+
+
+def observe(region: Region, breaker: Breaker) -> None:
+    """Let the gate hold a breaker, as beat writes it."""
+    Gate(aws("dynamodb"), region.names.gate).observe(
+        MODEL, capacity=4, serving={"v1": 1}, now_ms=0, breaker=breaker, may_start_ms=None
+    )
+
+
+def test_while_the_breaker_is_open_failures_cost_no_attempt(region: Region) -> None:
+    """Nothing that waits may fail of a model that is known to be bad."""
+    region.configure(attempts_max=1)
+    job = region.submitted()
+    region.start(job)
+    observe(region, Breaker(open_ms=1))
+
+    fail(region, job)
+
+    assert (view(region, job)["status"], view(region, job)["attempt"]) == ("queued", 2)
+    assert region.job(job).spared == 1
+    observe(region, Breaker())
+    region.start(job)
+    fail(region, job, attempt=2)
+    assert view(region, job)["status"] == "failed", "what is spared is not spared for ever"
+
+
+def test_a_failure_counts_if_nobody_can_say_otherwise(region: Region) -> None:
+    """A gate that does not answer must not keep a job from its end."""
+    region.configure(attempts_max=1)
+    job = region.submitted()
+    region.start(job)
+    observe(region, Breaker(open_ms=1))
+
+    def refuse() -> None:
+        if region.calls[-1][1]["TableName"] == region.names.gate:
+            raise error("InternalServerError", "GetItem")
+
+    region.faults = {"GetItem": refuse}
+    fail(region, job)
+    region.faults = {}
+
+    assert view(region, job)["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"live": "v2", "candidate": "v1", "order": (HERE,)}, "queued"),
+        ({"live": "v2", "quarantined": {"v1": "slow"}}, "queued"),
+        ({"live": "v1"}, "failed"),
+    ],
+    ids=["on-trial", "taken-back", "live"],
+)
+def test_a_version_on_trial_or_taken_back_fails_at_its_own_cost(
+    region: Region, changes: Any, status: str
+) -> None:
+    """No job may fail of a release that is taken back."""
+    region.configure(attempts_max=1)
+    job = region.submitted()
+    region.start(job)
+    record = Releases(aws("dynamodb"), region.names.ledger)
+    assert record.write(Release(model=MODEL, revision=1, **changes))
+
+    fail(region, job)
+
+    assert view(region, job)["status"] == status
+    assert region.job(job).spared == (1 if status == "queued" else None)
+
+
+@pytest.mark.parametrize(
+    ("quarantined", "bad"), [({"v1": "slow"}, 0), ({}, 1)], ids=["taken-back", "live"]
+)
+def test_what_a_version_that_was_taken_back_still_fails_does_not_hold_the_good_one(
+    region: Region, quarantined: dict[str, str], bad: int
+) -> None:
+    """Its last attempts end after the rollback, and the breaker is the model's."""
+    job = region.submitted()
+    region.start(job)
+    record = Releases(aws("dynamodb"), region.names.ledger)
+    assert record.write(Release(model=MODEL, revision=1, live="v2", quarantined=quarantined))
+
+    fail(region, job)
+
+    state = Gate(aws("dynamodb"), region.names.gate).state(MODEL)
+    assert (state.breaker.bad, dict(state.ended)) == (bad, {"standard": 1})
+    assert state.used == frozenset()
+
+
+@pytest.mark.parametrize("moment", ["SendMessage", "UpdateItem", "UpdateItem done"])
+def test_a_death_while_an_attempt_is_spared_spares_it_once(region: Region, moment: str) -> None:
+    """The count must not grow with every delivery of the same failure."""
+
+    def die() -> None:
+        raise DiedError
+
+    region.configure(attempts_max=1)
+    job = region.submitted()
+    region.start(job)
+    observe(region, Breaker(open_ms=1))
+    region.faults = {moment: die}
+    with pytest.raises(DiedError):
+        fail(region, job)
+    region.faults = {}
+
+    fail(region, job)
+    fail(region, job)
+
+    assert (region.job(job).attempt, region.job(job).spared) == (2, 1)
+    region.sleep(10)
+    assert [message["attempt"] for message in region.messages()].count(2) >= 1

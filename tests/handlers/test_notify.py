@@ -54,6 +54,7 @@ class World:
     answer: Answer = field(default_factory=lambda: Answer(status=204, elapsed_ms=12))
     sent: list[tuple[Target, Mapping[str, str], bytes]] = field(default_factory=list)
     postponed: list[tuple[str, int]] = field(default_factory=list)
+    told: list[bool] = field(default_factory=list)
     log: io.StringIO = field(default_factory=io.StringIO)
 
     def get(self, job_id: str) -> Job | None:
@@ -82,6 +83,7 @@ class World:
             outbox=self,
             logger=Logger(service=f"test-{id(self)}", level="DEBUG", stream=self.log),
             now=lambda: now_s,
+            tell=self.told.append,
         )
         text = body if isinstance(body, str) else json.dumps(body)
         reply = notify.handle({"Records": [record(text, receives)]}, None)
@@ -131,6 +133,7 @@ def test_the_end_of_a_job_is_told_once_and_signed() -> None:
         ),
     }
     assert world.postponed == []
+    assert world.told == [False]
 
 
 def test_a_retry_has_the_same_id_and_body_and_a_time_and_signature_of_its_own() -> None:
@@ -155,6 +158,7 @@ def test_a_failed_try_stays_in_the_queue_and_comes_back_later(answer: Answer) ->
     world = World(answer=answer)
 
     assert world.receive(notice(), receives=5) == ["m-1"]
+    assert world.told == [True]
 
     ((receipt, wait_s),) = world.postponed
     assert receipt == "r-1"

@@ -115,12 +115,24 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "dynamodb:DeleteItem": {table("ledger")},
         "dynamodb:Query": {table("ledger", "live"), table("ledger", "listing")},
         "dynamodb:Scan": {table("directory")},
+        "sqs:GetQueueAttributes": tiers(),
         "sqs:ReceiveMessage": tiers("-dead"),
         "sqs:DeleteMessage": tiers("-dead"),
         "sqs:SendMessage": {*tiers(), queue("webhooks")},
         "s3:GetObject": {f"{OURS}/results/*"},
         "s3:DeleteObject": {f"{OURS}/results/*", f"{OURS}/failures/*"},
         "s3:ListBucket": {OURS},
+        "lambda:InvokeFunction": {function("dispatch")},
+    },
+    "release": {
+        "dynamodb:GetItem": {table("ledger"), table("gate")},
+        "dynamodb:BatchGetItem": {table("ledger")},
+        # Records, and smoke jobs.
+        "dynamodb:PutItem": {table("ledger")},
+        "sqs:SendMessage": tiers(),
+        "cloudwatch:DescribeAlarms": {
+            f"arn:aws:cloudwatch:{HERE}:alarm:spillway-dev-guard-*",
+        },
         "lambda:InvokeFunction": {function("dispatch")},
     },
 }

@@ -33,7 +33,17 @@ ACTIONS = {
     ("sqs", "DeleteMessageBatch"): "sqs:DeleteMessage",
     ("sqs", "SendMessageBatch"): "sqs:SendMessage",
 }
-FUNCTIONS = {"authorize", "submit", "wait", "dispatch", "complete", "notify", "beat", "sweep"}
+FUNCTIONS = {
+    "authorize",
+    "submit",
+    "wait",
+    "dispatch",
+    "complete",
+    "notify",
+    "beat",
+    "sweep",
+    "release",
+}
 START_S = 1_700_002_800.0 - 240
 """Four minutes before a full hour, at which sweep looks for jobs whose retention is over."""
 
@@ -55,7 +65,8 @@ def addresses(call: Call, account: str) -> list[str]:
             return [f"arn:aws:s3:::{params['Bucket']}/{item['Key']}" for item in deleted]
         case "sagemaker" | "sagemaker-runtime":
             return [f"arn:aws:sagemaker:{here}:endpoint/{params['EndpointName']}"]
-    return ["*"]
+    alarms = params.get("AlarmNames", ())
+    return [f"arn:aws:cloudwatch:{here}:alarm:{name}" for name in alarms] or ["*"]
 
 
 def meets(statement: dict[str, Any], call: Call) -> bool:
@@ -125,6 +136,12 @@ UNUSED: dict[str, tuple[str, ...]] = {
         "dispatch sqs:SendMessage",
     ),
     "clients follow links to results, which carry the signer's right": ("submit s3:GetObject",),
+    "no version is on trial in this work": (
+        "release dynamodb:GetItem gate",
+        "release dynamodb:GetItem ledger",
+        "release lambda:InvokeFunction",
+        "release sqs:SendMessage",
+    ),
     "sweep repairs what this work does not break": (
         "sweep dynamodb:BatchGetItem ledger",
         "sweep dynamodb:DeleteItem ledger",
@@ -133,6 +150,7 @@ UNUSED: dict[str, tuple[str, ...]] = {
         "sweep dynamodb:UpdateItem ledger",
         "sweep s3:GetObject",
         "sweep sqs:DeleteMessage",
+        "sweep sqs:GetQueueAttributes",
         "sweep sqs:SendMessage",
     ),
 }

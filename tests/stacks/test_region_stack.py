@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from spillway.twin.events import matches
 from tests.stacks.assemblies import Assembly, Resource
 
 HERE = "Region-us-east-1"
@@ -18,6 +19,7 @@ SETTINGS = {
     "notify": (256, 30, None),
     "beat": (256, 20, 3),
     "sweep": (256, 58, 10),
+    "release": (256, 30, 2),
 }
 
 
@@ -92,7 +94,7 @@ def test_lambdas_own_lines_are_not_paid_for(dev: Assembly) -> None:
         assert logging["ApplicationLogLevel"] == "INFO"
 
 
-@pytest.mark.parametrize("name", ["dispatch", "beat", "sweep"])
+@pytest.mark.parametrize("name", ["dispatch", "beat", "sweep", "release"])
 def test_a_late_tick_or_bell_is_dropped(dev: Assembly, name: str) -> None:
     """Lambda would keep a throttled one for six hours, and work them all off after an outage."""
     target = {"Ref": function(dev, name).logical_id}
@@ -163,7 +165,30 @@ def test_what_cannot_be_worked_off_is_kept_apart(dev: Assembly, name: str) -> No
     assert dead.properties["MessageRetentionPeriod"] == 14 * 86_400
 
 
-@pytest.mark.parametrize("name", ["beat", "sweep"])
+def test_release_hears_of_its_own_guard_alarms_only(dev: Assembly) -> None:
+    """A neighbour's alarms, or those that scale, would have it look at everything all the time."""
+    (rule,) = (
+        rule.properties
+        for rule in dev.resources("AWS::Events::Rule", stack=HERE)
+        if "EventPattern" in rule.properties
+    )
+    release = function(dev, "release").logical_id
+    assert [target["Arn"] for target in rule["Targets"]] == [{"Fn::GetAtt": [release, "Arn"]}]
+
+    def heard(name: str, state: str) -> bool:
+        detail = {"alarmName": name, "state": {"value": state}}
+        event = {"source": "aws.cloudwatch", "detail-type": "CloudWatch Alarm State Change"}
+        return matches(rule["EventPattern"], event | {"detail": detail})
+
+    names = dev.deployment.names
+    guard = names.guard_alarm("embedder", "v1", "failures")
+    assert heard(guard, "ALARM")
+    assert not heard(guard, "OK")
+    assert not heard(names.alarm("wait-embedder-batch"), "ALARM")
+    assert not heard(f"another-{guard}", "ALARM")
+
+
+@pytest.mark.parametrize("name", ["beat", "sweep", "release"])
 def test_the_minute_ticks(dev: Assembly, name: str) -> None:
     """Without a tick nobody renews the lease or finds what was left behind."""
     target = {"Fn::GetAtt": [function(dev, name).logical_id, "Arn"]}
@@ -171,6 +196,7 @@ def test_the_minute_ticks(dev: Assembly, name: str) -> None:
         rule.properties
         for rule in dev.resources("AWS::Events::Rule", stack=HERE)
         if rule.properties["Targets"][0]["Arn"] == target
+        and "ScheduleExpression" in rule.properties
     ]
 
     assert [rule["ScheduleExpression"] for rule in rules] == ["rate(1 minute)"]
@@ -267,14 +293,18 @@ def test_buckets_are_private(prod: Assembly) -> None:
 
 
 def test_everything_is_encrypted_with_aws_owned_keys_by_default(dev: Assembly) -> None:
-    """Nothing lies in the clear, and a trial pays for no keys."""
-    assert not dev.resources("AWS::KMS::Key")
+    """Nothing lies in the clear, and a trial pays for no keys but those of its alarms."""
+    alarms = dev.one("AWS::SNS::Topic", stack=HERE, TopicName="spillway-dev-alarms").properties
+    (key,) = dev.resources("AWS::KMS::Key", stack=HERE)
+    assert alarms["KmsMasterKeyId"] == {"Fn::GetAtt": [key.logical_id, "Arn"]}
+    assert len(dev.resources("AWS::KMS::Key")) == len(dev.deployment.regions)
     for bucket in dev.resources("AWS::S3::Bucket"):
         assert "AES256" in json.dumps(bucket.properties["BucketEncryption"])
     for resource in dev.resources("AWS::SQS::Queue"):
         assert resource.properties["SqsManagedSseEnabled"] is True
     for topic in dev.resources("AWS::SNS::Topic"):
-        assert str(topic.properties["KmsMasterKeyId"]).endswith("alias/aws/sns")
+        if not topic.properties["TopicName"].endswith("-alarms"):
+            assert str(topic.properties["KmsMasterKeyId"]).endswith("alias/aws/sns")
 
 
 def test_prod_encrypts_with_keys_of_its_own(prod: Assembly) -> None:
@@ -323,7 +353,12 @@ def test_services_may_use_the_key_for_our_resources_only(prod: Assembly) -> None
         if "Service" in statement["Principal"]
     }
 
-    assert set(services) == {"logs.us-east-1.amazonaws.com", "sns.amazonaws.com"}
+    assert set(services) == {
+        "cloudwatch.amazonaws.com",
+        "logs.us-east-1.amazonaws.com",
+        "sns.amazonaws.com",
+    }
+    assert "alarm:spillway-prod-*" in services["cloudwatch.amazonaws.com"]
     for group in prod.resources("AWS::Logs::LogGroup", stack=HERE):
         name = group.properties["LogGroupName"]
         assert name[: name.index("spillway-prod-")] in services["logs.us-east-1.amazonaws.com"]

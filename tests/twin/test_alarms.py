@@ -335,6 +335,8 @@ def test_metric_math_is_watched(world: World) -> None:
         "Expression": "IF(ended >= 10, failed / ended, 0)",
     }
     assert trigger["Metrics"][2]["MetricStat"]["Metric"]["MetricName"] == "Failed"
+    described = world.client("cloudwatch").describe_alarms()["MetricAlarms"][0]["Metrics"]
+    assert [each["Id"] for each in described] == ["rate", "ended", "failed", "completed"]
     told = invocation(event)["alarmData"]["configuration"]["metrics"]
     assert told[0]["expression"].startswith("IF(")
     assert told[2]["metricStat"]["stat"] == "Sum"
@@ -687,3 +689,30 @@ def test_the_buss_event_is_the_one_of_cloudwatch(event: AlarmEvent) -> None:
         "was not greater than the threshold (10.0) (minimum 2 datapoints for ALARM -> OK "
         "transition)."
     )
+
+
+def test_an_alarm_on_metric_math_can_be_described(world: World) -> None:
+    """Functions of the deployment ask what its alarms say.
+
+    API reference, "MetricDataQuery": an expression's `Period` is optional.
+    """
+    stat = {"Metric": {"Namespace": "App", "MetricName": "Depth"}, "Period": 60, "Stat": "Sum"}
+    world.alarms.put(
+        "123456789012",
+        REGION,
+        {
+            "AlarmName": "math",
+            "ComparisonOperator": "GreaterThanThreshold",
+            "EvaluationPeriods": 1,
+            "Threshold": 1,
+            "Metrics": [
+                {"Id": "depth", "MetricStat": stat, "ReturnData": False},
+                {"Id": "twice", "Expression": "depth * 2"},
+            ],
+        },
+    )
+    (alarm,) = world.client("cloudwatch").describe_alarms(AlarmNames=["math"])["MetricAlarms"]
+    assert {query["Id"]: query.get("Period") for query in alarm["Metrics"]} == {
+        "depth": None,
+        "twice": None,
+    }

@@ -366,3 +366,53 @@ def test_moto_is_left_as_it_was(tmp_path: Path) -> None:
     with mock_aws():
         World(tmp_path).close()
     assert (parsing.resource_class_from_type, Stack.parse_template) == before
+
+
+def alarm(threshold: int, *, depends: str | None = None) -> dict[str, Any]:
+    """An alarm, which may be changed in place."""
+    found: dict[str, Any] = {
+        "Type": "AWS::CloudWatch::Alarm",
+        "Properties": {"AlarmName": "high", "Threshold": threshold},
+    }
+    return found | ({"DependsOn": depends} if depends else {})
+
+
+def test_an_update_creates_what_is_new_and_changes_what_differs(world: World) -> None:
+    """A second deployment must touch nothing that stays as it was.
+
+    User guide, "Update behaviors of stack resources".
+    """
+    world.write("One", {"Queue": QUEUE, "Alarm": alarm(1)})
+    world.deploy()
+    world.created.clear()
+
+    second = {"Type": "AWS::CloudWatch::Alarm", "Properties": {"AlarmName": "second"}}
+    world.write("One", {"Queue": QUEUE, "Alarm": alarm(2, depends="Second"), "Second": second})
+    world.cloudformation.update(Assembly(world.path))
+
+    assert [resource.physical_id for resource in world.created] == ["second", "high"]
+    assert world.created[1].properties["Threshold"] == 2
+    assert len([r for r in world.cloudformation.resources if r.physical_id == "high"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("resources", "said"),
+    [
+        ({"Alarm": alarm(1)}, r"deletes no resources: AWS::SQS::Queue \(Queue\)"),
+        (
+            {"Queue": QUEUE | {"Properties": {"QueueName": "other"}}, "Alarm": alarm(1)},
+            r"AWS::SQS::Queue \(Queue\): the twin does not change this type",
+        ),
+    ],
+)
+def test_a_change_that_the_twin_cannot_make_is_an_error(
+    world: World, resources: Mapping[str, Any], said: str
+) -> None:
+    """A test must not pass because half of a deployment was left out."""
+    world.write("One", {"Queue": QUEUE, "Alarm": alarm(1)})
+    world.deploy()
+    world.created.clear()
+    world.write("One", resources)
+    with pytest.raises(UnsupportedError, match=said):
+        world.cloudformation.update(Assembly(world.path))
+    assert world.created == []

@@ -151,6 +151,27 @@ def test_the_queue_is_told_once_a_minute(world: World) -> None:
     }
 
 
+def test_samples_of_a_minute_are_averaged(world: World) -> None:
+    """AWS tells averages and extremes of a minute, and not how often it looks."""
+    world.publisher.every_s = 10.0
+    world.scheduler.run_for(60)
+    world.invoke(12)
+    world.scheduler.run_for(55)
+    # The first sample of this minute came before the requests, and the other five after.
+    assert world.read()["ApproximateBacklogSize"] == 10
+
+
+def test_what_waits_before_the_queue_may_be_told_as_if_in_it(world: World) -> None:
+    """What if every job were handed over at once? The default of SageMaker assumes it."""
+    world.publisher.elsewhere = lambda endpoint: 4
+    world.invoke(2)
+    world.scheduler.run_for(60)
+    assert world.read()["ApproximateBacklogSizePerInstance"] == 6
+    world.sagemaker.resize(world.endpoint, 0)
+    world.scheduler.run_for(60)
+    assert world.read()["HasBacklogWithoutCapacity"] == 1
+
+
 def test_a_queue_without_instances_says_so(world: World) -> None:
     """What arrives at night must wake the fleet, and so must show.
 

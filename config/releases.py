@@ -1,0 +1,40 @@
+"""How new versions are released."""
+
+import json
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from config.fields import Strict, problem
+from lambdas.domain import payloads
+from lambdas.domain import policy as policies
+
+
+class Release(Strict):
+    """How a model's new version takes over; each region goes through it, one after the other."""
+
+    canary_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    bake_s: Annotated[int, Field(ge=60, le=86_400)] = 300
+    final_bake_s: Annotated[int, Field(ge=60, le=604_800)] = 900
+    smoke: Annotated[tuple[Any, ...], Field(max_length=10)] = ()
+
+    @model_validator(mode="after")
+    def _smoke_fits(self) -> Self:
+        for number, value in enumerate(self.smoke):
+            if payloads.pack(json.dumps(value).encode()) is None:
+                raise problem(
+                    f"smoke.{number}",
+                    f"must be at most {payloads.INLINE_BYTES_MAX} bytes of JSON when compressed: "
+                    "smoke jobs travel within the ledger",
+                )
+        return self
+
+    def domain(self, *, guard_window_s: int) -> policies.Releasing:
+        """As the functions see it, with how far back the model's guards look."""
+        return policies.Releasing(
+            canary_share=self.canary_share,
+            bake_s=self.bake_s,
+            final_bake_s=self.final_bake_s,
+            smoke=self.smoke,
+            guard_window_s=guard_window_s,
+        )
