@@ -99,6 +99,9 @@ def test_work_on_an_instance_that_is_let_go_is_done_by_another(
     deploy_again(world, tmp_path / "changed", MaxCapacity=5)
     assert (fleet.desired, instances(world)) == (4, 4), "a deployment leaves the count as it is"
     jobs = [job, *(client.submit(tier="standard") for _ in range(7))]
+    # Scaling would wait for work that it sees; an operator need not.
+    world.until(lambda: fleet.backlog == len(jobs))
+    world.twin.sagemaker.resize(fleet, 2)
     world.assert_rest(limit_s=IDLE_S)
 
     views = [client.view(job) for job in jobs]
