@@ -42,7 +42,6 @@ class GateState:
         credits: By tier, starts that the tier is owed.
         breaker: The model's breaker, and the outcomes that it counts.
         ended: Attempts that ended since counting began, by tier.
-        spent_s: Seconds that those attempts took.
         started: Starts by tier since counting began, while several tiers had work.
         plan: Which versions are to have which part of the jobs; None before the first beat.
     """
@@ -56,7 +55,6 @@ class GateState:
     credits: Mapping[str, float] = field(default_factory=dict)
     breaker: Breaker = field(default_factory=Breaker)
     ended: Mapping[str, int] = field(default_factory=dict)
-    spent_s: float = 0
     started: Mapping[str, int] = field(default_factory=dict)
     plan: Plan | None = None
 
@@ -149,7 +147,6 @@ class Gate:
         ok: int = 0,
         bad: int = 0,
         ended: Mapping[str, int] | None = None,
-        spent_s: float = 0,
     ) -> GateState:
         """Give slots back and count outcomes. May be repeated; only the counts would then drift.
 
@@ -159,7 +156,6 @@ class Gate:
             ok: Attempts that succeeded.
             bad: Attempts that failed, but for those that say nothing of what serves now.
             ended: All attempts that ended, by tier.
-            spent_s: Seconds that they took, all together.
         """
         values: dict[str, Any] = {}
         clauses = []
@@ -167,10 +163,10 @@ class Gate:
             clauses.append("DELETE used :tokens")
             values[":tokens"] = {"SS": sorted(tokens)}
         if ok or bad or ended:
-            added = {"ok": str(ok), "bad": str(bad), "spent_s": f"{spent_s:.3f}"}
-            added |= {f"ended_{tier}": str(number) for tier, number in (ended or {}).items()}
+            added = {"ok": ok, "bad": bad}
+            added |= {f"ended_{tier}": number for tier, number in (ended or {}).items()}
             clauses.append("ADD " + ", ".join(f"{name} :{name}" for name in added))
-            values |= {f":{name}": {"N": number} for name, number in added.items()}
+            values |= {f":{name}": {"N": str(number)} for name, number in added.items()}
         if not clauses:
             return self.state(model)
         reply = self.client.update_item(
@@ -377,7 +373,6 @@ def _state(item: Mapping[str, Any]) -> GateState:
             open_ms=int(number("open_ms")) if "open_ms" in item else None,
         ),
         ended=_counts(item, "ended_"),
-        spent_s=number("spent_s"),
         started=_counts(item, "started_"),
         plan=Plan.read(json.loads(item["plan"]["S"])) if "plan" in item else None,
     )

@@ -9,7 +9,7 @@ from lambdas.domain.policy import Model
 
 FAST_SHARE = 0.125
 FAST_SHARE_MAX = 0.5
-FAST_SERVICES = 1.5
+FAST_SERVICES = 1.0
 SLOPE_SHARE = 0.7
 """How much is made of a slope: few of them go on for all of the time that warming up takes."""
 

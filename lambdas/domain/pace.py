@@ -1,76 +1,73 @@
-"""How long a job really takes, from what ended lately."""
+"""How long a job really takes: what a configuration expects is only where the measuring begins."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from math import exp
-from typing import Any, Self
+from typing import Self
 
-from lambdas.domain.capacity import Load
 from lambdas.domain.policy import Model
 
-WINDOW_WARM_UPS = 1.0
-"""Over so many warm-up times is looked back: what is bought now serves after one."""
-FULL_SHARE = 0.98
-EXPECTED_ATTEMPTS = 10.0
-"""The configured time counts like so many attempts, so that two odd ones do not buy a fleet."""
-TIMES_MAX = 10.0
-"""Neither so many times more nor less than configured is believed: something else is broken."""
+MEMORY_S = 600.0
+"""Over how long it is averaged: jobs change with the hour, and not with the minute."""
+REMEMBERED_SHARE = 0.25
+"""What is expected, or was known before a quiet night, weighs as much as this part of the jobs that
+an instance holds: little, because jobs at work soon tell more."""
+SERVICE_S_MIN = 0.001
+
+
+def _least(model: Model) -> float:
+    return max(1.0, REMEMBERED_SHARE * model.concurrency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Attempts that ended lately, and how long they took; older ones count less.
+    """What instances have been busy with lately.
 
     Attributes:
-        attempts: How many.
-        seconds: All of them together, from the start of each to its answer.
+        busy_s: Seconds that places on instances were in use, older ones counting less.
+        ended: Attempts that ended in that time, likewise.
     """
 
-    attempts: float = 0.0
-    seconds: float = 0.0
+    busy_s: float
+    ended: float
 
     @classmethod
-    def read(cls, document: Mapping[str, Any] | None) -> Self:
-        """What `document` wrote, or nothing so far."""
-        return cls(**document) if document else cls()
+    def read(cls, document: Mapping[str, float] | None, model: Model) -> Self:
+        """What `document` wrote; without it a few jobs that took as long as expected."""
+        if document:
+            return cls(**document)
+        return cls(busy_s=_least(model) * model.service_s, ended=_least(model))
 
     def document(self) -> dict[str, float]:
         """What `read` reads."""
         return asdict(self)
 
-    def after(self, attempts: float, seconds: float, *, elapsed_s: float, model: Model) -> "Pace":
-        """The pace some time later, in which attempts ended that took so many seconds."""
-        kept = exp(-elapsed_s / (WINDOW_WARM_UPS * model.warm_up_s))
-        return Pace(attempts=kept * self.attempts + attempts, seconds=kept * self.seconds + seconds)
+    def of(self, model: Model) -> Model:
+        """The model with the service time that was measured.
 
-    @staticmethod
-    def spent_s(model: Model, load: Load, ended_s: float, *, elapsed_s: float) -> float:
-        """Seconds to count for the attempts that ended between two looks.
+        Source:
+            Little's law: jobs at work = rate of endings x service time. It counts those that are
+            at work already, so that long jobs show before the first of them has ended.
+        """
+        measured_s = self.busy_s / self.ended
+        longest_s = float(model.invocation_timeout_s)
+        return replace(model, service_s=min(longest_s, max(SERVICE_S_MIN, measured_s)))
+
+    def after(self, seconds: float, *, at_work: float, ended: int, model: Model) -> Self:
+        """The pace after so many seconds.
 
         Args:
-            model: Its concurrency.
-            load: What there is now.
-            ended_s: What those that ended took.
-            elapsed_s: Between the looks.
-
-        Returns:
-            What all instances worked while none of them has a place left: those that end early say
-            nothing of those that go on, but work done is time spent (Little's law).
+            seconds: Since the last look.
+            at_work: Jobs at work, which is no more than the instances hold: others wait in line.
+            ended: Attempts that ended meanwhile.
+            model: Whose. What is known is never forgotten wholly, so that the first jobs after
+                a quiet night do not look endless.
         """
-        places = load.instances * model.concurrency
-        full = any(load.waiting.values()) and load.in_use >= FULL_SHARE * places > 0
-        return places * elapsed_s if full else ended_s
-
-    def of(self, model: Model) -> Model:
-        """The model with the time that its jobs take at present.
-
-        An attempt's time has its hand-off in it, and a wait of as long in SageMaker's queue while
-        work waits: the configured time is believed if it lies within that.
-        """
-        expected_s = model.service_s
-        whole_s = expected_s + model.handoff_s
-        seen_s = (self.seconds + EXPECTED_ATTEMPTS * whole_s) / (self.attempts + EXPECTED_ATTEMPTS)
-        found_s = min(max(expected_s, seen_s - 2 * model.handoff_s), seen_s)
+        kept = math.exp(-seconds / MEMORY_S)
+        remembered, least = self.ended * kept, _least(model)
+        weight = max(1.0, least / remembered) if remembered > 0 else 1.0
         return replace(
-            model, service_s=min(max(found_s, expected_s / TIMES_MAX), expected_s * TIMES_MAX)
+            self,
+            busy_s=self.busy_s * kept * weight + at_work * seconds,
+            ended=max(least, remembered) + ended,
         )

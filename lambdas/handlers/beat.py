@@ -27,6 +27,7 @@ from lambdas.adapters.queues import Queues
 from lambdas.adapters.releases import Releases
 from lambdas.domain import regions, shares, spill
 from lambdas.domain.capacity import Load
+from lambdas.domain.pace import Pace
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.release import Release, needs_warm, serving_version
 from lambdas.domain.shares import Plan
@@ -131,22 +132,25 @@ class Beat:
         """Look at every model, as far as the time reaches."""
         until_ms = regions.may_start_ms(standing.lease, regions=len(self.policy.regions))
         seen = _Seen(releases=self._released())
-        for model in self._in_turn(now_ms):
-            last = before.get("models", {}).get(model.name)
+        for configured in self._in_turn(now_ms):
+            last = before.get("models", {}).get(configured.name)
+            pace = Pace.read((last or {}).get("pace"), configured)
+            model = pace.of(configured)
             try:
                 if time_left_ms() < TIME_LEFT_MS_MIN:
                     logger.warning("beat ran out of time", model=model.name)
                     seen.models |= _unseen(model, last)
                     self.gate.lease(model.name, until_ms)
                     continue
+                seconds = (now_ms - before.get("at_ms", now_ms)) / 1000
                 found = self._look_at(model, seen, now_ms, until_ms)
+                found["pace"] = _paced(pace, model, found, last, seconds).document()
                 spilled = (last or {}).get("spilling", ())
                 found["spilling"] = spill.spilling(
                     model, self.policy.tiers, Load.read(found), spilled
                 )
                 seen.models[model.name] = found
                 if found["known"]:
-                    seconds = (now_ms - before.get("at_ms", now_ms)) / 1000
                     self.measures.tell(model, found, last, seconds=seconds, now_ms=now_ms)
             except AWS_ERRORS as error:
                 # One model that cannot be seen must not hide the others.
@@ -228,7 +232,6 @@ class Beat:
             "waiting": waiting,
             "unfinished": dict(unfinished),
             "ended": dict(state.ended),
-            "spent_s": state.spent_s,
             "fleet": {name: [each.serving, each.ordered] for name, each in (fleet or {}).items()},
             "started": dict(state.started),
             "oldest_s": {tier: (now_ms - at) / 1000 for tier, at in oldest_ms.items()},
@@ -261,6 +264,23 @@ class Beat:
         live = serving_version(release, model) if release is not None else model.wanted
         warm = [v for v in model.versions if needs_warm(release, model, self.region, v)]
         return plan, {"live": live, "warm": warm, **plan.document()}
+
+
+def _paced(
+    pace: Pace,
+    model: Model,
+    seen: Mapping[str, Any],
+    last: Mapping[str, Any] | None,
+    seconds: float,
+) -> Pace:
+    """The pace after this beat; as it was, where not both looks saw the model, or long apart."""
+    if not last or not isinstance(last.get("ended"), Mapping) or not 0 < seconds < TICK_S:
+        return pace
+    if not (last["known"] and seen["known"]):
+        return pace
+    ended = sum(seen["ended"].values()) - sum(last["ended"].values())
+    at_work = min(seen["in_use"], seen["instances"] * model.concurrency)
+    return pace.after(seconds, at_work=at_work, ended=max(0, ended), model=model)
 
 
 def _unseen(model: Model, last: dict[str, Any] | None) -> dict[str, Any]:

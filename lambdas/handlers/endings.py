@@ -40,7 +40,6 @@ class _Freed:
     ok: int = 0
     bad: int = 0
     ended: Counter[str] = field(default_factory=Counter)
-    spent_s: float = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +165,7 @@ class Endings:
         if outcome.won:
             self.outcomes.failed(job, code=code)
             if job.slot:
-                self._free(job, job.slot, now_ms=now_ms, bad=blamed, ended=1)
+                self._free(job, job.slot, bad=blamed, ended=1)
         self._ended(job, outcome, now_ms=now_ms)
         return outcome
 
@@ -267,7 +266,6 @@ class Endings:
                 ok=freed.ok,
                 bad=freed.bad,
                 ended=freed.ended,
-                spent_s=freed.spent_s,
             )
             if state.wanted_ms is not None:
                 self.functions.ring(model=model, tier=None, jobs=None)
@@ -281,7 +279,7 @@ class Endings:
             return  # forgotten, or a later attempt runs: its slot is not ours to give
         if job.slot:
             won = int(outcome.won)
-            self._free(job, job.slot, now_ms=now_ms, ok=ok * won, ended=ok * won)
+            self._free(job, job.slot, ok=ok * won, ended=ok * won)
         if job.webhook:
             self.outbox.announce(job)
         self._done_with(job, now_ms=now_ms)
@@ -291,16 +289,13 @@ class Endings:
         if job.live is not None:
             self.ledger.apply(job, "vacate", now_ms=now_ms)
 
-    def _free(
-        self, job: Job, slot: str, *, now_ms: int, ok: int = 0, bad: int = 0, ended: int = 0
-    ) -> None:
+    def _free(self, job: Job, slot: str, *, ok: int = 0, bad: int = 0, ended: int = 0) -> None:
         freed = self.freed[job.model]
         freed.slots.add(slot)
         freed.ok += ok
         freed.bad += bad
         if ended:
             freed.ended[job.tier] += ended
-            freed.spent_s += (now_ms - (job.started_ms or now_ms)) / 1000
 
 
 def result_keys(job: Job, policy: Policy, attempts: Iterable[int]) -> set[str]:

@@ -10,7 +10,6 @@ from lambdas.domain.bursts import Arrivals
 from lambdas.domain.capacity import Load
 from lambdas.domain.demand import Demand
 from lambdas.domain.metrics import Metric
-from lambdas.domain.pace import Pace
 from lambdas.domain.policy import Model, Policy
 
 STARTS_DECAY = 0.9
@@ -36,7 +35,7 @@ class Measures:
         """Publish what beat saw of a model.
 
         Args:
-            model: Which.
+            model: Which, with the service time that was measured.
             seen: What it saw; what the next beat needs to know of it is added here.
             last: What the last beat saw, if there was one.
             seconds: Since then.
@@ -61,7 +60,6 @@ class Measures:
                 for tier, before in arrivals.items()
             }
             values.append((metrics.ARRIVAL_RATE, sum(came.values()) / seconds))
-        pace, paced = self._paced(model, seen, last, load, seconds)
         held = bursts.averaged(
             last.get("held", 0.0), load.in_use, seconds, constant_s=model.warm_up_s
         )
@@ -74,7 +72,7 @@ class Measures:
             oldest_s=seen["oldest_s"],
             arrivals=arrivals,
         )
-        ratio = demand.burst_ratio(paced, self.policy.tiers, whole)
+        ratio = demand.burst_ratio(model, self.policy.tiers, whole)
         values.append((metrics.BURST_RATIO, ratio))
         starts = _starts(seen, last)
         share = dispatch.lowest_share(self.policy.tiers, starts, backlog)
@@ -83,7 +81,6 @@ class Measures:
         seen |= {
             "arrivals": {tier: each.document() for tier, each in arrivals.items()},
             "starts": starts,
-            "pace": pace.document(),
             "held": held,
         }
         self.metrics.publish({"Model": model.name}, values, at_ms=now_ms)
@@ -97,24 +94,7 @@ class Measures:
                 [(metrics.BACKLOG, waiting), (metrics.OLDEST_WAIT, oldest_s)],
                 at_ms=now_ms,
             )
-        self._tell_versions(paced, seen, whole, now_ms)
-
-    def _paced(
-        self,
-        model: Model,
-        seen: Mapping[str, Any],
-        last: Mapping[str, Any],
-        load: Load,
-        seconds: float,
-    ) -> tuple[Pace, Model]:
-        """How long jobs take at present, and the model with that time."""
-        pace = Pace.read(last.get("pace"))
-        if isinstance(last.get("ended"), Mapping) and "spent_s" in last and seconds > 0:
-            ended = max(0, sum(seen["ended"].values()) - sum(last["ended"].values()))
-            took_s = max(0.0, seen["spent_s"] - last["spent_s"])
-            took_s = Pace.spent_s(model, load, took_s, elapsed_s=seconds)
-            pace = pace.after(ended, took_s, elapsed_s=seconds, model=model)
-        return pace, pace.of(model)
+        self._tell_versions(model, seen, whole, now_ms)
 
     def _tell_versions(
         self, model: Model, seen: Mapping[str, Any], whole: Demand, now_ms: int

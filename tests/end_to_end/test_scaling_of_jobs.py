@@ -62,8 +62,9 @@ def test_a_fleet_sleeps_wakes_grows_by_what_it_needs_and_shrinks_slowly(
     assert (policy(wake), wake.before, wake.after) == ("wake", 0, 1), "exactly 1, whatever waits"
     # An instance does 6 jobs a minute. While two minutes pass it does 12 of the 33 that it has not
     # begun, and a few more are expected, as fast as these came; what is left then is to be done in
-    # a minute, half of the time that instances warm up: (33 - 12 + 5) / 6.
-    assert (policy(burst), burst.before, burst.after) == ("burst", 1, 5)
+    # a minute, half of the time that instances warm up: from (33 - 12) / 6 to (33 - 12 + 5) / 6.
+    assert (policy(burst), burst.before) == ("burst", 1)
+    assert burst.after in {4, 5}
     assert burst.after < model.instances_max
     assert {policy(each) for each in rest} == {"spare"}, "one step out was enough"
     assert [each.after for each in rest][-1] == 0
@@ -98,6 +99,9 @@ def test_work_on_an_instance_that_is_let_go_is_done_by_another(
     deploy_again(world, tmp_path / "changed", MaxCapacity=5)
     assert (fleet.desired, instances(world)) == (4, 4), "a deployment leaves the count as it is"
     jobs = [job, *(client.submit(tier="standard") for _ in range(7))]
+    # Scaling would wait for work that it sees; an operator need not.
+    world.until(lambda: fleet.backlog == len(jobs))
+    world.twin.sagemaker.resize(fleet, 2)
     world.assert_rest(limit_s=IDLE_S)
 
     views = [client.view(job) for job in jobs]

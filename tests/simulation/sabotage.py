@@ -299,7 +299,7 @@ def slot_released_whatever_runs() -> None:
     def early(self: Endings, claim: Any, outcome: Outcome, **kwargs: Any) -> None:
         job = outcome.job
         if job is not None and job.slot:
-            self._free(job, job.slot, now_ms=kwargs["now_ms"])
+            self._free(job, job.slot)
         ended(self, claim, outcome, **kwargs)
 
     put(Endings, "_ended", early)
@@ -326,7 +326,7 @@ def retried_without_a_message() -> None:
         )
         if outcome.won:
             if job.slot:
-                self._free(job, job.slot, now_ms=now_ms, bad=1)
+                self._free(job, job.slot, bad=1)
             self.queues.send(
                 model=job.model,
                 tier=job.tier,
