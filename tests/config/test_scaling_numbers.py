@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
+from config.operator_alarms import OperatorAlarm, of_model
 from config.scaling import Step, Steps, steps
 from config.schema import ConfigError, load
+from spillway.twin.alarms import Question
+from spillway.twin.metric_math import Math
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,3 +118,49 @@ def test_every_version_counts_and_an_unknown_instance_needs_a_price(tmp_path: Pa
     load(changed(tmp_path, versions=versions))
     with pytest.raises(ConfigError, match=r"at least 50\.63"):
         load(changed(tmp_path, versions=versions, root={"cost_hourly_max_usd": 50}))
+
+
+@pytest.mark.parametrize(
+    ("minute", "rings"),
+    [
+        ({"instances": 1, "pressure": 2, "spare": 0, "completed": None}, True),
+        ({"instances": 2, "pressure": 0, "spare": 1, "completed": None}, True),
+        ({"instances": 1, "pressure": 2, "spare": 0, "completed": 1}, False),
+        ({"instances": 1, "pressure": 0, "spare": 0, "completed": None}, False),
+        ({"instances": 0, "pressure": 2, "spare": 0, "completed": None}, False),
+        (dict.fromkeys(("instances", "pressure", "spare", "completed")), False),
+    ],
+)
+def test_instances_that_complete_nothing_ring_after_half_an_hour(
+    minute: dict[str, float | None], rings: bool
+) -> None:
+    """A container that hangs costs as much as one that works; a quiet night is no reason."""
+    alarms = of_model(load(ROOT / "config" / "dev.yaml"), "chat")
+    (alarm,) = (each for each in alarms if each.name.endswith("-idle-chat-v1"))
+    assert isinstance(alarm, OperatorAlarm)
+    question = Question(
+        period_s=alarm.period_s,
+        periods=alarm.periods,
+        needed=alarm.needed,
+        threshold=alarm.threshold,
+        comparison="GreaterThanOrEqualToThreshold",
+        missing=alarm.missing,
+    )
+    watched = Math(list(alarm.readings), {"watched": alarm.expression})
+
+    def state(minutes: int) -> str | None:
+        working: dict[str, float | None] = {
+            "instances": 1.0,
+            "pressure": 0.0,
+            "spare": 0.0,
+            "completed": 9.0,
+        }
+        data = {
+            name: [working[name]] * (32 - minutes) + [minute[name]] * minutes
+            for name in alarm.readings
+        }
+        return question.answer(watched.series("watched", data)[::-1])
+
+    assert alarm.sign == ">="
+    assert state(29) == "OK"
+    assert state(30) == ("ALARM" if rings else "OK")
