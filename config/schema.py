@@ -1,5 +1,6 @@
 """The configuration's schema: closed, range-checked, and read before any construct exists."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -178,6 +179,27 @@ class Version(Strict):
                 self.volume_gb,
             )
         return self
+
+    @property
+    def content(self) -> str:
+        """A digest of what answers: another one is another version, and needs another name.
+
+        What may change in place is left out: how long an instance may take to start and how large
+        its disk is, what it costs and is expected to do, and what serves it on the twin.
+        """
+        held: dict[str, Any] = self.model_dump(
+            mode="json",
+            include={
+                "image",
+                "environment",
+                "secrets",
+                "instance_type",
+                "inference_ami",
+                "package",
+            },
+        )
+        held["artifact"] = self.artifact.model_dump(mode="json", exclude={"directory"})
+        return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def instance_usd_per_hour(self) -> float | None:

@@ -107,15 +107,31 @@ def update(
         replaced: What serves some endpoints instead of what the configuration says.
 
     Raises:
-        LocalError: Synth failed, or the change cannot be made here.
+        LocalError: Synth failed, or the change cannot be made: here, or anywhere, as with another
+            content of a version that is there.
         ConfigError: The configuration breaks the schema.
     """
     deployment = load(config)
     try:
         twin.update(synthesize(config), containers=containers(deployment) | dict(replaced or {}))
-    except (AssemblyError, DeploymentError, UnsupportedError) as error:
+    except (AssemblyError, UnsupportedError) as error:
         raise LocalError(str(error)) from error
+    except DeploymentError as error:
+        edited = _edited(str(error), deployment)
+        raise LocalError(f"{error}{edited}") from error
     return deployment
+
+
+def _edited(refused: str, deployment: Deployment) -> str:
+    """What to do about a refusal, if it is of the endpoint of a version that was edited."""
+    for name, model in deployment.models.items():
+        for version in model.versions:
+            if f": {deployment.names.endpoint(name, version)} already exists" in refused:
+                return (
+                    f". Versions never change: add what {name} {version} is to be now under a "
+                    "name of its own, and leave this one as it is"
+                )
+    return ""
 
 
 def directory(twin: Twin, deployment: Deployment) -> Directory:

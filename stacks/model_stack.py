@@ -70,20 +70,26 @@ class ModelStack(Stack):
             )
 
     def _endpoint(self, name: str, role: iam.Role) -> None:
-        """An asynchronous endpoint for one immutable version, and the bounds of its fleet."""
-        within = Construct(self, f"Version-{name}")
+        """An asynchronous endpoint for one immutable version, and the bounds of its fleet.
+
+        Ids of what answers follow from what it is, and the endpoint's name from its version: with
+        another content the endpoint would be a new resource whose name is taken, which
+        CloudFormation refuses. Nothing then changes what a version is but a release.
+        """
         version = self._model.versions[name]
+        within = Construct(self, f"Version-{name}")
+        answers = Construct(within, version.content)
         endpoint_name = self._deployment.names.endpoint(self._name, name)
         model = sagemaker.CfnModel(
-            within,
+            answers,
             "Model",
             execution_role_arn=role.role_arn,
             primary_container=self._container(version),
             vpc_config=self._network(),
         )
-        configuration = self._configuration(within, name, version, model.attr_model_name)
+        configuration = self._configuration(answers, name, version, model.attr_model_name)
         endpoint = sagemaker.CfnEndpoint(
-            within,
+            answers,
             "Endpoint",
             endpoint_name=endpoint_name,
             endpoint_config_name=configuration.attr_endpoint_config_name,

@@ -429,8 +429,10 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     What a function's new code leaves behind, its settings for asynchronous events, is set anew.
 
     Raises:
+        DeploymentError: A new resource has the name of another one that is still there.
         UnsupportedError: A resource is gone, or changed in a way that the twin cannot follow.
     """
+    _check_names(before, after)
     if gone := sorted(before.keys() - after.keys()):
         kinds = ", ".join(f"{before[name]['Type']} ({name})" for name in gone)
         raise UnsupportedError(f"the twin deletes no resources: {kinds}")
@@ -446,6 +448,49 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
             raise UnsupportedError(f"{kind} ({name}): the twin does not change this type")
         changed.append(name)
     return changed
+
+
+def _check_names(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """See to it that no new resource takes the name of one that is there.
+
+    An update creates before it deletes ("Update behaviors of stack resources"), so another logical
+    id for the same name is refused, by the check of a change set before it changes anything
+    ("Validate stack deployments", both in the CloudFormation user guide).
+
+    Raises:
+        DeploymentError: One does.
+    """
+    taken = {
+        (resource["Type"], name): logical_id
+        for logical_id, resource in before.items()
+        if isinstance(name := _given_name(resource), str)
+    }
+    for logical_id in after.keys() - before.keys():
+        kind, name = after[logical_id]["Type"], _given_name(after[logical_id])
+        if isinstance(name, str) and (kind, name) in taken:
+            former = taken[kind, name]
+            raise DeploymentError(f"{kind} ({logical_id}): {name} already exists, as {former}")
+
+
+def _given_name(resource: Mapping[str, Any]) -> Any:
+    """The name that a template gives a resource, if it does."""
+    return resource.get("Properties", {}).get(_name_property(resource["Type"]))
+
+
+def _name_property(kind: str) -> str:
+    """The property that names resources of a type.
+
+    `LayerVersion` has none of its own, and a rule's is called `Name`.
+    """
+    last = kind.rpartition(":")[2]
+    names = {
+        "CompositeAlarm": "AlarmName",
+        "GlobalTable": "TableName",
+        "Model": "ModelName",
+        "RestApi": "",
+        "Rule": "Name",
+    }
+    return names.get(last, f"{last}Name")
 
 
 class CloudFormation:
@@ -495,7 +540,7 @@ class CloudFormation:
         Raises:
             UnsupportedError: The twin cannot run what is new, or cannot make a change; nothing was
                 changed.
-            DeploymentError: AWS would refuse a resource.
+            DeploymentError: AWS would refuse a resource; nothing was changed if its name is taken.
         """
         found = [problem for stack in assembly.stacks for problem in problems(stack)]
         if found:
@@ -604,16 +649,7 @@ class _Type:
         self._name = name
         self._deploy = deploy
         self._owner = owner
-        # `LayerVersion` has no name property of its own; `FunctionName` names others' function.
-        kind = name.rpartition(":")[2]
-        names = {
-            "CompositeAlarm": "AlarmName",
-            "GlobalTable": "TableName",
-            "Model": "ModelName",
-            "RestApi": "",
-            "Rule": "Name",
-        }
-        self._name_property = names.get(kind, f"{kind}Name")
+        self._name_property = _name_property(name)
 
     def has_cfn_attr(self, attribute: str) -> bool:
         """Outputs are checked when they are resolved."""

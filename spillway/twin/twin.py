@@ -23,6 +23,7 @@ from spillway.twin.cloudformation import (
     Assembly,
     AssemblyError,
     CloudFormation,
+    DeploymentError,
     check_code,
 )
 from spillway.twin.containers import Factory
@@ -34,7 +35,7 @@ from spillway.twin.functions import Functions, UnknownFunctionError, function_na
 from spillway.twin.http import Transport
 from spillway.twin.metrics import Metrics
 from spillway.twin.regions import Regions, Services
-from spillway.twin.resources import Deploy
+from spillway.twin.resources import Deploy, UnsupportedError
 from spillway.twin.route53 import Resolver, Route53
 from spillway.twin.s3 import S3
 from spillway.twin.sagemaker import Assumptions, SageMaker
@@ -236,8 +237,14 @@ class Twin:
         """
         changed = Assembly(assembly)
         check_code(changed.stacks)
+        before = dict(self.sagemaker.containers)
         self.sagemaker.containers.update(containers)
-        self.cloudformation.update(changed)
+        try:
+            self.cloudformation.update(changed)
+        except (DeploymentError, UnsupportedError):
+            self.sagemaker.containers.clear()
+            self.sagemaker.containers.update(before)
+            raise
         self.assembly = changed
 
     def reseed(self, seed: int) -> None:

@@ -1,23 +1,31 @@
 """A model in a region: queues by tier, endpoints by version, fleets within bounds."""
 
+import json
 from functools import partial
 from typing import Any
 
 import pytest
+import yaml
+from aws_cdk import App
+from aws_cdk.assertions import Template
 
+from config.schema import Deployment
 from spillway.twin.containers import Answer, Simulated
 from spillway.twin.twin import Twin
-from tests.stacks.assemblies import Assembly, Synthesize, changed_dev, listed, statements
+from stacks.model_stack import ModelStack
+from tests.stacks.assemblies import ROOT, Assembly, Synthesize, changed_dev, listed, statements
 
 EMBEDDER = "Model-embedder-us-east-1"
 CHAT = "Model-chat-us-east-1"
 BUCKET = "spillway-dev-123456789012-us-east-1-payloads"
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hub-token-AbCdEf"
+PACKAGE = "arn:aws:sagemaker:{region}:123456789012:model-package/embedder/1"
 NETWORK = {"us-east-1": {"subnets": ["subnet-1"], "security_groups": ["sg-1"]}}
 
 
 def two_versions(document: dict[str, Any]) -> None:
     """A model with an older version, a network and a volume; and one that is switched off."""
+    del document["cost_hourly_max_usd"]  # Nobody lists the price of one of its instance types.
     embedder, chat = document["models"]["embedder"], document["models"]["chat"]
     v1 = embedder["versions"]["v1"]
     embedder["versions"]["v2"] = {
@@ -65,6 +73,42 @@ def test_dispatch_may_hold_a_message_for_its_whole_run(dev: Assembly) -> None:
     queue = dev.one("AWS::SQS::Queue", stack=CHAT, QueueName="spillway-dev-chat-batch")
 
     assert queue.properties["VisibilityTimeout"] >= 2 * dispatch.properties["Timeout"]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"concurrency": 7, "warm_up_s": 100.0, "instances_max": 3}, True),
+        ({"versions": {"startup_timeout_s": 900, "usd_per_hour": 2.0, "service": {}}}, True),
+        ({"versions": {"image": "123456789012.dkr.ecr.{region}.amazonaws.com/x:2"}}, False),
+        ({"versions": {"artifact": {"s3": "s3://{region}-models/v1/other.tar.gz"}}}, False),
+        ({"versions": {"environment": {"WORKERS": "2"}}}, False),
+        ({"versions": {"secrets": {"HF_TOKEN": SECRET}}}, False),
+        ({"versions": {"instance_type": "ml.g5.2xlarge"}}, False),
+        ({"versions": {"package": PACKAGE}}, False),
+    ],
+)
+def test_a_version_that_is_edited_asks_for_a_name_that_is_taken(
+    change: dict[str, Any], same: bool
+) -> None:
+    """Another image under the same name would be everywhere at once, past release and guards.
+
+    Another logical id with the same name is a new resource, which CloudFormation refuses.
+    """
+
+    def endpoint(change: dict[str, Any]) -> tuple[str, str]:
+        document = yaml.safe_load((ROOT / "config" / "dev.yaml").read_text())
+        embedder = document["models"]["embedder"]
+        embedder["versions"]["v1"] |= change.get("versions", {})
+        embedder |= {name: value for name, value in change.items() if name != "versions"}
+        deployment = Deployment.model_validate_json(json.dumps(document))
+        stack = ModelStack(App(), deployment=deployment, region="us-east-1", model="embedder")
+        (found,) = Template.from_stack(stack).find_resources("AWS::SageMaker::Endpoint").items()
+        return found[0], found[1]["Properties"]["EndpointName"]
+
+    before, after = endpoint({}), endpoint(change)
+    assert before[1] == after[1] == "spillway-dev-embedder-v1"
+    assert (before[0] == after[0]) is same
 
 
 def test_results_come_back_by_notification_and_bucket(dev: Assembly) -> None:

@@ -416,3 +416,20 @@ def test_a_change_that_the_twin_cannot_make_is_an_error(
     with pytest.raises(UnsupportedError, match=said):
         world.cloudformation.update(Assembly(world.path))
     assert world.created == []
+
+
+def test_a_name_that_is_taken_refuses_the_whole_update(world: World) -> None:
+    """What must not be changed in place has an id that changes with it, and a name that does not.
+
+    User guide, "Validate stack deployments": "resource name conflict detection with existing
+    resources", before a change set is executed; and the CDK guide, "Identifiers": with another
+    logical id a new resource is created before the existing one is deleted.
+    """
+    world.write("One", {"Queue": QUEUE, "Alarm": alarm(1)})
+    world.deploy()
+    world.created.clear()
+    world.write("One", {"Queue": QUEUE, "Other": alarm(2)})
+
+    with pytest.raises(DeploymentError, match=r"\(Other\): high already exists, as Alarm"):
+        world.cloudformation.update(Assembly(world.path))
+    assert world.created == []
