@@ -242,19 +242,21 @@ def of_model(deployment: Deployment, model: str) -> Iterator[OperatorAlarm | Tog
 def _idle(deployment: Deployment, model: str, version: str) -> OperatorAlarm:
     """Instances that are paid for and complete nothing, though work waits or nobody needs them.
 
-    Those of a minimum without work are none: somebody wanted them. Beat does not know of minimums
-    by the clock, so where there are some, only work that waits tells.
+    Those of a minimum without work are none: somebody wanted them. Of a wanted version that is in
+    quarantine they are: its minimum stands in the configuration, and does nothing.
+
+    `Completed` is there only when something was completed, and a version that hangs from its first
+    minute has no such series at all, in which FILL would have no gaps to fill. So instances, which
+    beat always tells, are added to it as nothing: beside a value a missing one counts as 0
+    (CloudWatch user guide, "Using metric math"), as with `_throttled`.
     """
-    scheduled = bool(deployment.models[model].scaling.schedule)
     of = {"Model": model, "Version": version}
     readings = {
         "instances": _own(deployment, metrics.VERSION_INSTANCES, "Minimum", **of),
         "pressure": _own(deployment, metrics.VERSION_PRESSURE, "Minimum", **of),
         "completed": _own(deployment, metrics.COMPLETED, "Sum", **of),
+        "spare": _own(deployment, metrics.SPARE, "Minimum", **of),
     }
-    if not scheduled:
-        readings["spare"] = _own(deployment, metrics.SPARE, "Minimum", **of)
-    why = "pressure" if scheduled else "pressure + spare"
     return OperatorAlarm(
         name=deployment.names.alarm(f"idle-{model}-{version}"),
         section="idle-instances",
@@ -262,7 +264,7 @@ def _idle(deployment: Deployment, model: str, version: str) -> OperatorAlarm:
         "minutes, though work waits for them or nobody needs them: they cost money for nothing.",
         first="Look at the endpoint's log, and at its scaling activities.",
         readings=readings,
-        expression=f"IF(FILL(completed, 0) > 0, 0, IF({why} > 0, instances, 0))",
+        expression="IF(completed + 0 * instances > 0, 0, IF(pressure + spare > 0, instances, 0))",
         sign=">=",
         threshold=1,
         periods=IDLE_MINUTES,

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 
 from config.fields import Strict, problem, text
 from lambdas.domain.demand import DRAIN_SHARE
+from lambdas.domain.schedule import Cron
 
 FAST_PERIOD_S = 10
 PERIOD_S = 60
@@ -40,12 +41,12 @@ missed for one of them, and is paid for as long without being of use."""
 
 
 class Schedule(Strict):
-    """From a time on, another minimum of the wanted version, until the next one."""
+    """From a time on, another minimum of the version that answers, until the next one."""
 
     cron: Annotated[
         str,
         text(
-            r"^[\d*,/-]+ [\d*,/-]+ [\d*,/?LW-]+ [\dA-Z*,/-]+ [\dA-Z*,/?#L-]+ [\d*,/-]+$",
+            r"^\S+( \S+){5}$",
             "six fields of Application Auto Scaling, MINUTE HOUR DAY MONTH WEEKDAY YEAR, like "
             '"0 7 ? * MON-FRI *"',
             100,
@@ -55,6 +56,16 @@ class Schedule(Strict):
         str, text(r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$", "a time zone, like Europe/Berlin", 64)
     ] = "UTC"
     instances_min: Annotated[int, Field(ge=0, le=500, description="Fewest from then on.")]
+
+    @field_validator("cron")
+    @classmethod
+    def _followed(cls, expression: str) -> str:
+        try:
+            Cron.read(expression)
+        except ValueError as error:
+            example = 'like "0 7 ? * MON-FRI *": MINUTE HOUR DAY MONTH WEEKDAY YEAR'
+            raise problem("", f"{error}; {example}", expression) from None
+        return expression
 
     @field_validator("timezone")
     @classmethod

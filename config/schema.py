@@ -590,6 +590,7 @@ def _domain_model(name: str, model: Model) -> policies.Model:
         service_s=model.versions[model.wanted].service.typical_s,
         output=model.output.domain() if model.output else None,
         release=model.release.domain(guard_window_s=model.guards.window_s),
+        schedule=tuple(policies.Minimum(**each.model_dump()) for each in model.scaling.schedule),
         packages={
             name: policies.Package(
                 arn=version.package, image=version.image, artifact=version.artifact.s3

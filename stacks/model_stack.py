@@ -103,7 +103,7 @@ class ModelStack(Stack):
             service_namespace="sagemaker",
             scalable_dimension="sagemaker:variant:DesiredInstanceCount",
             resource_id=f"endpoint/{endpoint_name}/variant/{VARIANT}",
-            min_capacity=self._model.instances_min if wanted else 0,
+            min_capacity=self._least if wanted else 0,
             max_capacity=self._model.instances_max,
             scheduled_actions=self._scheduled() if wanted else None,
         )
@@ -119,6 +119,12 @@ class ModelStack(Stack):
         ScalingConstruct(
             within, deployment=self._deployment, model=self._name, version=name, fleet=fleet
         )
+
+    @property
+    def _least(self) -> int:
+        """The least that ever holds: beat, which knows the time, has alarms ask for the rest."""
+        scheduled = (each.instances_min for each in self._model.scaling.schedule)
+        return min((self._model.instances_min, *scheduled))
 
     def _scheduled(self) -> list[autoscaling.CfnScalableTarget.ScheduledActionProperty] | None:
         """Minimums by the clock; both bounds are given, as their order is checked at that time."""

@@ -117,18 +117,18 @@ MEANINGS = {
     "models.{name}.warm_up_s": "Seconds from asking for an instance to its first answer.",
     "models.{name}.handoff_s": "Seconds from invoking to the start of the work; decides how many "
     "jobs more than places are handed over.",
-    "models.{name}.instances_min": "Fewest instances in each region of the wanted version: an "
-    "endpoint begins with 1, and its scalable target raises it. 0 is allowed for the bounds of "
-    "scaling.",
+    "models.{name}.instances_min": "Fewest instances in each region of the version that answers, "
+    "and of the wanted one unless it is in quarantine. An endpoint begins with 1.",
     "models.{name}.instances_max": "Most instances in each region.",
     "cost_hourly_max_usd": "What the instances may cost an hour when every version in every "
     "region has its `instances_max`: more is refused. A monthly budget of 730 such hours watches.",
     "models.{name}.versions.{name}.usd_per_hour": "What an instance costs, where it is not the "
     "list price of `config/instances.yaml`.",
-    "models.{name}.scaling.schedule": "Other minimums of the wanted version by the clock, each "
-    "from its time on until the next one's; `instances_min` holds until the first.",
+    "models.{name}.scaling.schedule": "Other minimums by the clock, each from its time on until "
+    "the next one's; `instances_min` holds where none has come within a year.",
     "models.{name}.scaling.schedule[].cron": "When, in the six fields of Application Auto Scaling: "
-    "minute, hour, day, month, weekday, year.",
+    "minute, hour, day, month, weekday (SUN is 1), year. Numbers, names, `*`, ranges, lists and "
+    "steps; `?` as day or as weekday; not L, W or #.",
     "models.{name}.scaling.schedule[].timezone": "Of that time.",
     "models.{name}.scaling.schedule[].instances_min": "Fewest instances in each region from then "
     "on.",

@@ -128,21 +128,28 @@ def _overdue(tier: Tier, demand: Demand, horizon_s: float) -> float:
     return waiting * min(1.0, max(0.0, late_s / oldest_s)) if oldest_s > 0 else 0.0
 
 
-def burst_ratio(model: Model, tiers: Sequence[Tier], demand: Demand) -> float:
-    """Whole instances needed when new ones are warm / instances ordered, one at least."""
-    return math.ceil(needed(model, tiers, demand) - ROUNDING) / max(1, demand.ordered)
+def burst_ratio(model: Model, tiers: Sequence[Tier], demand: Demand, *, floor: int = 0) -> float:
+    """Whole instances needed when new ones are warm / instances ordered, one at least.
+
+    Args:
+        model: Its concurrency, service and warm-up times.
+        tiers: All tiers, most urgent first.
+        demand: The version's.
+        floor: Instances that are kept in any case, and so needed.
+    """
+    most = max(floor, math.ceil(needed(model, tiers, demand) - ROUNDING))
+    return most / max(1, demand.ordered)
 
 
-def floor(model: Model, *, live: bool, warm: bool) -> int:
+def floor(model: Model, *, least: int, warm: bool) -> int:
     """Instances of a version that are kept in any case.
 
     Args:
-        model: How many and, while it drains, that work alone keeps some.
-        live: Whether the version answers what no other one has a share of.
+        model: While it drains, work alone keeps some.
+        least: The minimum that the version is to keep; 0 for one that nobody wants.
         warm: Whether its release needs an instance here even without jobs.
     """
-    least = model.instances_min if live and model.state == "live" else 0
-    return max(least, int(warm))
+    return max(min(least, model.instances_max) if model.state == "live" else 0, int(warm))
 
 
 def kept(

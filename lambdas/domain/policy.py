@@ -62,6 +62,21 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Minimum:
+    """Another minimum of the live version, from a time on until the next one.
+
+    Attributes:
+        cron: When, in the six fields of Application Auto Scaling.
+        timezone: Of that time.
+        instances_min: Fewest instances in a region from then on.
+    """
+
+    cron: str
+    timezone: str
+    instances_min: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """One model as the functions see it.
 
@@ -84,6 +99,7 @@ class Model:
         release: How a new version is released.
         packages: Of the versions that must be approved in a registry before their release.
         fallback: The model that takes a job over once this one cannot answer it; None for none.
+        schedule: Other minimums by the clock.
     """
 
     name: str
@@ -104,6 +120,7 @@ class Model:
     release: Releasing = Releasing()
     packages: dict[str, Package] = field(default_factory=dict)
     fallback: str | None = None
+    schedule: tuple[Minimum, ...] = ()
 
     @property
     def wanted(self) -> str:
@@ -195,6 +212,8 @@ def _read_model(document: dict[str, Any]) -> Model:
     if "release" in values:
         releasing = _known(Releasing, values["release"])
         values["release"] = Releasing(**releasing | {"smoke": tuple(releasing.get("smoke", ()))})
+    if "schedule" in values:
+        values["schedule"] = tuple(Minimum(**_known(Minimum, e)) for e in values["schedule"])
     if "packages" in values:
         values["packages"] = {
             version: Package(**_known(Package, package))

@@ -210,6 +210,17 @@ def needs_warm(release: Release | None, model: Model, region: str, version: str)
     return version == release.candidate and at.region == region
 
 
+def keeps_minimum(release: Release | None, model: Model, version: str) -> bool:
+    """Whether a version keeps the model's minimum: the one that answers, and the one that is to.
+
+    One that is wanted and in quarantine does not: whatever it has costs money for nothing.
+    """
+    if release is None:
+        return version == model.wanted
+    wanted = version == model.wanted and version not in release.quarantined
+    return wanted or version == serving_version(release, model)
+
+
 def first(model: Model, *, now_ms: int) -> Release:
     """The record of a model that has none: what the configuration wants is what answers."""
     event = Event(at_ms=now_ms, what="live", version=model.wanted, share=1.0)

@@ -29,7 +29,7 @@ from lambdas.domain import regions, shares, spill
 from lambdas.domain.capacity import Load
 from lambdas.domain.pace import Pace
 from lambdas.domain.policy import Model, Policy
-from lambdas.domain.release import Release, needs_warm, serving_version
+from lambdas.domain.release import Release, keeps_minimum, needs_warm
 from lambdas.domain.shares import Plan
 from lambdas.handlers.leasing import Leasing, Standing
 from lambdas.handlers.measures import Measures
@@ -254,16 +254,16 @@ class Beat:
     ) -> tuple[Plan, dict[str, Any]]:
         """How versions share a model's jobs, and what the snapshot says of them.
 
-        That is which one is `live`, which is `on_trial`, which need an instance whether or not
-        jobs wait (`warm`), and the `shares` by tier.
+        That is which is `on_trial`, which keep the model's minimum (`lasting`), which need an
+        instance whether or not jobs wait (`warm`), and the `shares` by tier.
         """
         release = releases.get(model.name) if releases is not None else None
         plan = shares.plan(release, model, self.region, self.policy.tiers)
         if releases is None and last is not None:
             plan = last
-        live = serving_version(release, model) if release is not None else model.wanted
+        lasting = [v for v in model.versions if keeps_minimum(release, model, v)]
         warm = [v for v in model.versions if needs_warm(release, model, self.region, v)]
-        return plan, {"live": live, "warm": warm, **plan.document()}
+        return plan, {"lasting": lasting, "warm": warm, **plan.document()}
 
 
 def _paced(

@@ -11,6 +11,7 @@ from lambdas.domain.capacity import Load
 from lambdas.domain.demand import Demand
 from lambdas.domain.metrics import Metric
 from lambdas.domain.policy import Model, Policy
+from lambdas.domain.schedule import minimum
 
 STARTS_DECAY = 0.9
 """Kept of the counts of starts at each beat: half of them are forgotten in about 33 s."""
@@ -110,8 +111,13 @@ class Measures:
             )
             for version, (serving, ordered) in seen["fleet"].items()
         }
+        least = minimum(model, now_ms=now_ms)
         floors = {
-            version: demand.floor(model, live=version == plan["live"], warm=version in plan["warm"])
+            version: demand.floor(
+                model,
+                least=least if version in plan["lasting"] else 0,
+                warm=version in plan["warm"],
+            )
             for version in parts
         }
         named = {version for each in plan["shares"].values() for version in each}
@@ -120,11 +126,12 @@ class Measures:
             pressure = demand.version_pressure(model, tiers, part)
             if floors[version] and not part.ordered:
                 pressure = max(1.0, pressure)
+            ratio = demand.burst_ratio(model, tiers, part, floor=floors[version])
             self.metrics.publish(
                 {"Model": model.name, "Version": version},
                 [
                     (metrics.VERSION_PRESSURE, pressure),
-                    (metrics.VERSION_BURST_RATIO, demand.burst_ratio(model, tiers, part)),
+                    (metrics.VERSION_BURST_RATIO, ratio),
                     (metrics.VERSION_INSTANCES, part.instances),
                     (metrics.SPARE, demand.spare(part, kept=kept[version])),
                 ],

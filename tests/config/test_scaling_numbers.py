@@ -82,6 +82,10 @@ def test_steps_have_neither_gaps_nor_more_than_a_policy_takes() -> None:
     [
         ({"scaling": {"schedule": [{"cron": "7 am", "instances_min": 2}]}}, "six fields"),
         (
+            {"scaling": {"schedule": [{"cron": "0 25 ? * * *", "instances_min": 2}]}},
+            r"schedule\.0\.cron: has '25' as its hour; allowed are .* 0 to 23.*MON-FRI.*given",
+        ),
+        (
             {
                 "scaling": {
                     "schedule": [
@@ -128,6 +132,7 @@ def test_every_version_counts_and_an_unknown_instance_needs_a_price(tmp_path: Pa
         ({"instances": 1, "pressure": 2, "spare": 0, "completed": 1}, False),
         ({"instances": 1, "pressure": 0, "spare": 0, "completed": None}, False),
         ({"instances": 0, "pressure": 2, "spare": 0, "completed": None}, False),
+        ({"instances": 1, "pressure": None, "spare": None, "completed": None}, False),
         (dict.fromkeys(("instances", "pressure", "spare", "completed")), False),
     ],
 )
@@ -148,12 +153,12 @@ def test_instances_that_complete_nothing_ring_after_half_an_hour(
     )
     watched = Math(list(alarm.readings), {"watched": alarm.expression})
 
-    def state(minutes: int) -> str | None:
+    def state(minutes: int, *, completed_ever: bool = True) -> str | None:
         working: dict[str, float | None] = {
             "instances": 1.0,
             "pressure": 0.0,
             "spare": 0.0,
-            "completed": 9.0,
+            "completed": 9.0 if completed_ever else None,
         }
         data = {
             name: [working[name]] * (32 - minutes) + [minute[name]] * minutes
@@ -164,3 +169,4 @@ def test_instances_that_complete_nothing_ring_after_half_an_hour(
     assert alarm.sign == ">="
     assert state(29) == "OK"
     assert state(30) == ("ALARM" if rings else "OK")
+    assert state(32, completed_ever=False) == ("ALARM" if rings else "OK"), "from the first minute"

@@ -126,10 +126,17 @@ def test_the_old_version_stays_until_the_new_one_has_what_it_needs() -> None:
 
 def test_the_floor_is_the_live_versions_minimum_and_one_for_a_version_on_trial() -> None:
     """The old version sleeps after a release; a version that nobody asks is judged all the same."""
-    assert floor(model(instances_min=2), live=True, warm=False) == 2
-    assert floor(model(instances_min=2), live=False, warm=False) == 0
-    assert floor(model(instances_min=2), live=False, warm=True) == 1
-    assert floor(model(instances_min=2, state="draining"), live=True, warm=False) == 0
+    assert floor(model(), least=2, warm=False) == 2
+    assert floor(model(), least=0, warm=False) == 0
+    assert floor(model(), least=0, warm=True) == 1
+    assert floor(model(state="draining"), least=2, warm=False) == 0
+
+
+def test_a_fleet_below_its_floor_is_asked_for_at_once() -> None:
+    """After a rollback the version before has a minimum too, though no scalable target says so."""
+    assert burst_ratio(model(), TIERS, demand(1), floor=3) == 3
+    assert burst_ratio(model(), TIERS, demand(3), floor=3) == 1
+    assert burst_ratio(model(), TIERS, demand(4), floor=3) < 1
 
 
 @given(

@@ -16,6 +16,7 @@ from lambdas.domain.release import (
     STEPS,
     Release,
     Step,
+    keeps_minimum,
     needs_warm,
     place,
     planned_shares,
@@ -153,6 +154,19 @@ def test_a_version_is_warmed_where_it_is_its_turn() -> None:
     assert not needs_warm(None, BOTH, HERE, "v2")
     assert not needs_warm(STABLE, BOTH, HERE, "v1")
     assert not needs_warm(release, OLD, NEXT, "v2")
+
+
+def test_the_minimum_is_the_live_versions_and_the_next_ones() -> None:
+    """After a rollback the version that answers keeps it, and not the one that nobody uses."""
+
+    def keep(release: Release | None) -> list[str]:
+        return [version for version in BOTH.versions if keeps_minimum(release, BOTH, version)]
+
+    trial = at(HERE, Step.BATCH)
+    back = releases.roll_back(trial, BOTH, "v2", why="bad", now_ms=0)
+    assert keep(None) == ["v2"], "as configured"
+    assert keep(STABLE) == keep(trial) == ["v1", "v2"]
+    assert keep(back) == ["v1"]
 
 
 # ---- smoke jobs

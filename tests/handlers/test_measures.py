@@ -1,16 +1,20 @@
 """What the functions tell CloudWatch: read from what they print, as CloudWatch does."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lambdas.adapters.gate import Gate
+from lambdas.adapters.metrics import Metrics
 from lambdas.domain.job import inference_id
 from lambdas.domain.metrics import METRICS
+from lambdas.domain.policy import Minimum
 from lambdas.handlers import beat, complete
-from tests.handlers.region import HERE, MODEL, Region, aws
+from lambdas.handlers.measures import Measures
+from tests.handlers.region import HERE, MODEL, START_S, Region, aws
 
 BEAT_S = 5
 
@@ -69,6 +73,41 @@ def test_beat_tells_what_waits_and_how_it_comes(
     assert one(second["Pressure", MODEL]) > 0
     assert one(second["BurstRatio", MODEL]) > one(first["BurstRatio", MODEL]) == 0
     assert (one(second["Instances", MODEL]), one(second["InFlight", MODEL])) == (0, 0)
+
+
+def test_whoever_is_live_has_the_minimum_of_this_hour(
+    region: Region, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a rollback the version before serves, and scalable targets know the wanted one alone.
+
+    What is in quarantine has no minimum: its instances are spare, and after half an hour the alarm
+    on instances that complete nothing tells somebody what they cost.
+    """
+    evening = Minimum(cron="0 22 ? * * *", timezone="UTC", instances_min=2)
+    model = replace(
+        region.policy.models[MODEL], versions={"v1": 0.0, "v2": 1.0}, schedule=(evening,)
+    )
+    measures = Measures(policy=region.policy, metrics=Metrics(region.names.metrics))
+
+    def tell(fleet: dict[str, tuple[int, int]]) -> dict[tuple[str, ...], Any]:
+        nothing: dict[str, Any] = {
+            name: {} for name in ("waiting", "unfinished", "ended", "started")
+        }
+        versions = {"lasting": ["v1"], "warm": [], "shares": {"batch": {"v1": 1.0}}}
+        seen = nothing | {"oldest_s": {}, "in_use": 0, "instances": 1}
+        seen |= {"versions": versions, "fleet": fleet}
+        measures.tell(model, seen, None, seconds=5, now_ms=int(1000 * START_S))
+        return told(capsys)
+
+    short = tell({"v1": (1, 1), "v2": (2, 2)})
+    assert one(short["BurstRatio", MODEL, "v1"]) == 2, "22:13 UTC, and one of two is there"
+    assert one(short["Spare", MODEL, "v1"]) == 0
+    assert (one(short["BurstRatio", MODEL, "v2"]), one(short["Spare", MODEL, "v2"])) == (0, 2)
+    gone = tell({"v1": (0, 0), "v2": (0, 0)})
+    assert one(gone["Pressure", MODEL, "v1"]) >= 1, "the first one is woken"
+    assert one(gone["Pressure", MODEL, "v2"]) == 0
+    there = tell({"v1": (2, 2), "v2": (0, 0)})
+    assert (one(there["BurstRatio", MODEL, "v1"]), one(there["Spare", MODEL, "v1"])) == (1, 0)
 
 
 def test_beat_tells_who_gets_less_than_was_promised(

@@ -78,7 +78,8 @@ def test_minimums_by_the_clock_are_scheduled_actions_of_the_wanted_version(
     assert evening["ScalableTargetAction"]["MinCapacity"] == 1
     idle = "spillway-dev-alarm-idle-chat-v1"
     watched = scheduled.one("AWS::CloudWatch::Alarm", stack=CHAT, AlarmName=idle).properties
-    assert "spare" not in str(watched["Metrics"]), "they are there on purpose"
+    assert "spare" in str(watched["Metrics"]), "beat knows the minimum of every hour"
+    assert fleet["MinCapacity"] == 1, "what holds until the first of them is beat's business"
 
 
 def test_other_bounds_and_steps_leave_the_endpoint_as_it_is(
