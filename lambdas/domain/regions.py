@@ -13,8 +13,11 @@ from typing import Any
 LEASE_S = 20
 """A region serves so long after the start of its last renewal: three beats may fail, or a
 minute's tick, after which beats come every 15 s."""
-LOST_S = 30
-"""A lease that did not change for so long, seen from outside, is stale."""
+LOST_S = 28
+"""A lease that did not change for so long, seen from outside, is stale.
+
+A peer may see the last renewal one beat late, and that it is stale another one later; then it asks
+the region itself: 40 s after its death, at the latest, a region is lost."""
 PEER_FRESH_S = 20
 """What a peer tells of itself is believed for so long after it last changed."""
 

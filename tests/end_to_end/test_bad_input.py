@@ -286,8 +286,9 @@ def test_a_deadline_that_cannot_be_met_is_a_429_with_a_computed_time(world: Worl
     """Taking the job would make it wait for nothing."""
     world.model("small").answers(lambda request: {}, service_s=9)
     tenant = world.tenant()
-    for _ in range(40):
-        tenant.submit(tier="interactive")
+    for region in world.deployment.regions:  # else another one takes it
+        for _ in range(40):
+            tenant.submit(tier="interactive", region=region)
     world.run_for(6)
     predicted = {
         each["model"]: each["tiers"]["interactive"]["predicted_wait_s"]

@@ -26,6 +26,7 @@ from lambdas.handlers.dispatch import Dispatcher, Round
 from lambdas.handlers.endings import Endings
 from lambdas.handlers.leasing import Leasing
 from lambdas.handlers.moving import Moving
+from lambdas.handlers.resending import Resending
 
 T = TypeVar("T")
 
@@ -67,6 +68,11 @@ def the(kind: type[T], among: Sequence[Any]) -> T:
 def change_row(name: str, **changes: Any) -> None:
     """Change a row of the table of transitions."""
     TRANSITIONS[name] = replace(TRANSITIONS[name], **changes)
+
+
+def without_net() -> None:
+    """Nothing mends a lost message: sweep's re-sending would hide, after minutes, who lost it."""
+    put(Resending, "run", lambda _self: 0)
 
 
 def without_condition(part: str) -> None:
@@ -150,6 +156,7 @@ def ledger_before_message() -> None:
 
     put(Accepting, "_queued", queued)
     put(Ledger, "create", created)
+    without_net()
 
 
 def key_not_in_the_id() -> None:
@@ -204,6 +211,7 @@ def deleted_before_started() -> None:
         start(self, model, *args)
 
     put(Dispatcher, "_start", early)
+    without_net()
 
 
 def invoked_before_started() -> None:
@@ -227,6 +235,7 @@ def early_messages_dropped() -> None:
         the(Round, args).done.append(the(Ticket, args))
 
     put(Dispatcher, "_refused", refused)
+    without_net()
 
 
 def slot_not_kept() -> None:
@@ -338,11 +347,13 @@ def retried_without_a_message() -> None:
         return outcome
 
     put(Endings, "failed", late)
+    without_net()
 
 
 def moved_without_a_message() -> None:
     """The ledger says that the job is here, and its message is in a region that is gone."""
     put(Queues, "send_many", lambda _self, _model, _tier, jobs: {job for job, _, _ in jobs})
+    without_net()
 
 
 def moves_not_fenced() -> None:
@@ -406,6 +417,11 @@ def notifications_believed_for_any_attempt() -> None:
     put(Completer, "_succeeded", current)
 
 
+def nothing_sent_again() -> None:
+    """The net below lost messages is not there."""
+    without_net()
+
+
 def word_that_work_waits_never_left() -> None:
     """A dispatcher that finds the gate full goes away without a word."""
     put(Gate, "want", lambda *_args, **_kwargs: True)
@@ -444,5 +460,6 @@ UNSEEN: Final[dict[Callable[[], None], str]] = {
     overwritten_by_a_replay: "no client sends one request twice at the same moment",
     drain_ignored_by_dispatch: "others have moved the jobs away before the region must know",
     nothing_evacuated: "the region is back before a job has waited too long",
+    nothing_sent_again: "no message is lost: what loses one is noticed without this net",
     word_that_work_waits_never_left: "the next beat rings: it costs some seconds",
 }
