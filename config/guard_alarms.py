@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from config.guards import Guards
 from config.operator_alarms import OperatorAlarm, Reading
-from config.schema import Deployment
+from config.schema import TIERS, Deployment, TierName
 from lambdas.domain import metrics
 from lambdas.domain.metrics import Metric
 
@@ -20,7 +20,7 @@ ATTEMPTS: Final = "completed + failed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Watched:
-    """One version, and the one that it is compared with."""
+    """One version."""
 
     deployment: Deployment
     model: str
@@ -30,22 +30,20 @@ class _Watched:
     def guards(self) -> Guards:
         return self.deployment.models[self.model].guards
 
-    @property
-    def baseline(self) -> str | None:
-        return self.deployment.models[self.model].baseline(self.version)
-
     def reading(
         self,
         metric: Metric,
         statistic: Literal["Sum", "SampleCount", "p50", "p95"],
         *,
         version: str | None = None,
+        tier: TierName | None = None,
     ) -> Reading:
         """A statistic of the version, or of another."""
+        of = {"Model": self.model, "Version": version or self.version}
         return Reading(
             namespace=self.deployment.names.metrics,
             metric=metric.name,
-            dimensions={"Model": self.model, "Version": version or self.version},
+            dimensions=of if tier is None else of | {"Tier": tier},
             statistic=statistic,
         )
 
@@ -95,40 +93,93 @@ class _Watched:
             threshold=most,
         )
 
-    def ratio(
-        self, guard: str, section: str, of: Metric, *, statistic: Literal["p50", "p95"], most: float
-    ) -> OperatorAlarm | None:
-        """Fires when a statistic is too far above the baseline's; of sizes, also below it."""
-        baseline = self.baseline
-        if baseline is None:
-            return None
-        expression = "ours / theirs"
-        if guard == "size":
-            expression = "IF(ours > theirs, ours / theirs, theirs / ours)"
-        # CloudWatch knows no AND between series: a product of comparisons is one.
+    def ratio(self, compared: "_Compared", tier: TierName, *, most: float) -> OperatorAlarm:
+        """Fires when a statistic is too far from the live version's; of sizes, also below it.
+
+        Of the live version itself it is silent: both are the same. Of `attempts_min` attempts the
+        ratio must be twice that of very many, since percentiles of few lie: of two equal versions
+        whose service times are log-normal (sigma 1), twenty attempts of one against 180 of the
+        other would differ by half in a twelfth of the windows; by twice that in one of 300.
+        """
         least = self.guards.attempts_min
+        ratio = "ours / live"
+        if compared.both_ways:
+            ratio = "IF(ours > live, ours / live, live / ours)"
+        # CloudWatch knows no AND between series: a product of comparisons is one.
+        enough = f"(our_count >= {least}) * (live_count >= {least})"
         return self.alarm(
-            guard,
-            section,
-            f"{_WORDS[guard]} of {self.model} {self.version} and of {baseline} differ by a factor "
-            f"of more than {most:g}, of at least {least} each in {self.guards.window_s} s.",
+            f"{compared.guard}-{tier}",
+            compared.section,
+            f"{compared.words} of {tier} jobs of {self.model} {self.version} and of the live "
+            f"version differ by a factor of more than {most:g}, of many attempts in "
+            f"{self.guards.window_s} s; of only {least}, by twice that.",
             readings={
-                "ours": self.reading(of, statistic),
-                "theirs": self.reading(of, statistic, version=baseline),
-                "our_count": self.reading(of, "SampleCount"),
-                "their_count": self.reading(of, "SampleCount", version=baseline),
+                "ours": self.reading(compared.metric, compared.statistic, tier=tier),
+                "live": self.reading(
+                    compared.metric, compared.statistic, version=metrics.LIVE, tier=tier
+                ),
+                "our_count": self.reading(compared.metric, "SampleCount", tier=tier),
+                "live_count": self.reading(
+                    compared.metric, "SampleCount", version=metrics.LIVE, tier=tier
+                ),
             },
-            expression=f"IF((our_count >= {least}) * (their_count >= {least}), {expression}, 0)",
+            expression=f"IF({enough}, {ratio} / (1 + {least} / our_count), 0)",
             threshold=most,
         )
 
+    def bound(self, *, most_s: float) -> OperatorAlarm:
+        """Fires when the version is slow by itself, whatever the live one does, or is it."""
+        readings: dict[str, Reading] = {}
+        for tier in TIERS:
+            readings[tier] = self.reading(metrics.MODEL_SECONDS, "p95", tier=tier)
+            readings[f"{tier}_count"] = self.reading(
+                metrics.MODEL_SECONDS, "SampleCount", tier=tier
+            )
+        least = self.guards.attempts_min
+        # A tier without data adds nothing to those that have some.
+        over = [f"({tier}_count >= {least}) * ({tier} > {most_s:g})" for tier in TIERS]
+        return self.alarm(
+            "slow",
+            "a-version-is-slow",
+            f"The 95th percentile of the service times of {self.model} {self.version} is over "
+            f"{most_s:g} s in a tier, of at least {least} attempts in {self.guards.window_s} s.",
+            readings=readings,
+            expression=" + ".join(over),
+            threshold=0,
+        )
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compared:
+    """What of a version is compared with the live one, tier by tier."""
+
+    guard: Literal["slow", "size"]
+    section: str
+    words: str
+    metric: Metric
+    statistic: Literal["p50", "p95"]
+    both_ways: bool = False
+
+
+_SLOW: Final = _Compared(
+    guard="slow",
+    section="a-version-is-slow",
+    words="Service times (95th percentile)",
+    metric=metrics.MODEL_SECONDS,
+    statistic="p95",
+)
+_SIZE: Final = _Compared(
+    guard="size",
+    section="answers-change-size",
+    words="Sizes of answers (median)",
+    metric=metrics.OUTPUT_SIZE,
+    statistic="p50",
+    both_ways=True,
+)
 _WORDS: Final = {
     "failures": "failed",
     "invalid": "gave answers that are not what the model promises",
     "refused": "were refused by the model",
-    "slow": "Service times (95th percentile)",
-    "size": "Sizes of answers (median)",
 }
 
 
@@ -151,22 +202,11 @@ def guard_alarms(deployment: Deployment, model: str, version: str) -> Iterator[O
         yield watched.share(
             "refused", "a-version-refuses", metrics.REFUSED, most=guards.refused_share_max
         )
-    ratios = [
-        guards.slow_ratio_max
-        and watched.ratio(
-            "slow",
-            "a-version-is-slow",
-            metrics.MODEL_SECONDS,
-            statistic="p95",
-            most=guards.slow_ratio_max,
-        ),
-        guards.size_ratio_max
-        and watched.ratio(
-            "size",
-            "answers-change-size",
-            metrics.OUTPUT_SIZE,
-            statistic="p50",
-            most=guards.size_ratio_max,
-        ),
-    ]
-    yield from (alarm for alarm in ratios if alarm)
+    if guards.service_p95_s_max is not None:
+        yield watched.bound(most_s=guards.service_p95_s_max)
+    if len(deployment.models[model].versions) == 1:
+        return  # nothing to compare it with
+    for compared, most in ((_SLOW, guards.slow_ratio_max), (_SIZE, guards.size_ratio_max)):
+        if most is not None:
+            # An alarm for each tier: all of them would read twelve series, and one may read ten.
+            yield from (watched.ratio(compared, tier, most=most) for tier in TIERS)

@@ -14,6 +14,7 @@ class Guards(Strict):
     attempts_min: Annotated[int, Field(ge=1, le=100_000)] = 20
     failed_share_max: Annotated[float | None, Field(ge=0, lt=1)] = 0.1
     slow_ratio_max: Annotated[float | None, Field(ge=1, le=100)] = 1.5
+    service_p95_s_max: Annotated[float | None, Field(gt=0, le=3600)] = None
     invalid_share_max: Annotated[float | None, Field(ge=0, lt=1)] = 0.05
     refused_share_max: Annotated[float | None, Field(ge=0, lt=1)] = 0.2
     size_ratio_max: Annotated[float | None, Field(ge=1, le=1000)] = 3

@@ -31,6 +31,7 @@ from config.output import Output
 from config.releases import Release
 from config.scaling import Scaling
 from lambdas.domain import policy as policies
+from lambdas.domain.metrics import LIVE
 from lambdas.domain.names import Names
 
 TierName = Literal["interactive", "standard", "batch"]
@@ -166,9 +167,6 @@ class Version(Strict):
             "arn:aws:sagemaker:{region}:ACCOUNT:model-package/GROUP/NUMBER",
         ),
     ] = None
-    baseline: Annotated[
-        Slug | None, Field(description="Guards compare this version with that one.")
-    ] = None
 
     @model_validator(mode="after")
     def _volume_attachable(self) -> Self:
@@ -281,22 +279,13 @@ class Model(Strict):
         return self
 
     @model_validator(mode="after")
-    def _baselines_known(self) -> Self:
-        for name, version in self.versions.items():
-            others = [other for other in self.versions if other != name]
-            if version.baseline is not None and version.baseline not in others:
-                allowed = f"must be another version: {listed(others) or 'there is none'}"
-                raise problem(f"versions.{name}.baseline", allowed, version.baseline)
+    def _none_is_called_live(self) -> Self:
+        if LIVE in self.versions:
+            raise problem(
+                f"versions.{LIVE}",
+                "must have another name: in metrics this one stands for the version that is live",
+            )
         return self
-
-    def baseline(self, version: str) -> str | None:
-        """The version that guards compare one with: the one listed before it unless it says so."""
-        listed_before: str | None = None
-        for name, each in self.versions.items():
-            if name == version:
-                return each.baseline or listed_before
-            listed_before = name
-        return None
 
 
 class Domain(Strict):

@@ -484,18 +484,22 @@ class Cost:
 def series(deployment: Deployment, *, busy: bool) -> int:
     """Series of our own metrics, in all regions; busy, also those of what only happens at times."""
     whys = len(WHYS) if len(deployment.regions) > 1 else 0
-    each = {
-        "Model": len(deployment.models),
-        "Tier": len(deployment.models) * len(deployment.tiers),
-        "Version": sum(
-            len(model.versions) for model in deployment.models.values() if model.state != "off"
-        ),
-        "Region": 1,
-        "Why": whys,
+    tiers = len(deployment.tiers)
+    serving = [model for model in deployment.models.values() if model.state != "off"]
+    versions = sum(len(model.versions) for model in serving)
+    each: dict[tuple[str, ...], int] = {
+        ("Model",): len(deployment.models),
+        ("Model", "Tier"): len(deployment.models) * tiers,
+        ("Model", "Version"): versions,
+        # Where there are others, what the live version does is told once more, as the live one's.
+        ("Model", "Version", "Tier"): tiers
+        * (versions + sum(len(model.versions) > 1 for model in serving)),
+        ("Region",): 1,
+        ("Why",): whys,
     }
     counted = [metric for metric in METRICS if busy or metric.without_jobs]
     absent = sum(model.fallback is None for model in deployment.models.values())
-    per_region = sum(each[metric.dimensions[-1]] for metric in counted)
+    per_region = sum(each[metric.dimensions] for metric in counted)
     return (per_region - (absent if FELL_BACK in counted else 0)) * len(deployment.regions)
 
 

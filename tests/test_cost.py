@@ -166,11 +166,11 @@ def test_metrics_are_paid_per_region_model_tier_and_version() -> None:
     cost = parts(document(deployment()))
 
     # Three regions, each with a series of its own and two models: 6 of the model, 2 of each of 3
-    # tiers, 4 of each version. Busy, 6 more of each version, 1 of each model, 3 reasons of moves, 3
-    # of the region.
-    metrics = cost["99 to 159 custom metrics"]
+    # tiers, 4 of each version. Busy, 4 more of each version and 2 of each of its 3 tiers, 1 of each
+    # model, 3 reasons of moves, 3 of the region.
+    metrics = cost["99 to 183 custom metrics"]
     assert metrics["idle"] == pytest.approx(99 * 0.3 / 730, abs=1e-6)
-    assert metrics["maximum"] == pytest.approx(159 * 0.3 / 730, abs=1e-6)
+    assert metrics["maximum"] == pytest.approx(183 * 0.3 / 730, abs=1e-6)
 
 
 def test_an_estimate_says_so() -> None:

@@ -107,8 +107,6 @@ MEANINGS = {
     "tokens / rate + output tokens x time. Slots, waits and prices follow from a typical job.",
     "models.{name}.versions.{name}.package": "The version's model package in SageMaker's registry: "
     "it is released only while that is `Approved` and has this image and these weights.",
-    "models.{name}.versions.{name}.baseline": "The version that its guards `slow` and `size` "
-    "compare it with; the one that is listed before it, if it names none. The first one has none.",
     "models.{name}.versions.{name}.service.overhead_s": "Of every job.",
     "models.{name}.versions.{name}.service.input_tokens_per_s": "How fast input is read.",
     "models.{name}.versions.{name}.service.output_token_s": "Seconds for one token of output.",
@@ -146,15 +144,18 @@ MEANINGS = {
     "models.{name}.guards.window_s": "So much of the past is looked at, every minute; whole "
     "minutes.",
     "models.{name}.guards.attempts_min": "With fewer attempts in that time nothing is "
-    "concluded, of the version or of its baseline.",
+    "concluded, of the version or of the live one that it is compared with.",
     "models.{name}.guards.failed_share_max": "Of the attempts, those that failed for whatever "
     "reason.",
-    "models.{name}.guards.slow_ratio_max": "95th percentile of the service time / the baseline's.",
+    "models.{name}.guards.slow_ratio_max": "95th percentile of the service time / the live "
+    "version's, tier by tier; of only `attempts_min` attempts twice as much, of very many just so.",
+    "models.{name}.guards.service_p95_s_max": "Seconds, of the same percentile: also for the live "
+    "version itself, which has nothing to be compared with.",
     "models.{name}.guards.invalid_share_max": "Of the attempts, answers that are no JSON or do not "
     "match `output.schema`.",
     "models.{name}.guards.refused_share_max": "Of the attempts, refusals by `output.refusal`.",
-    "models.{name}.guards.size_ratio_max": "Median size of an answer / the baseline's, or the "
-    "inverse.",
+    "models.{name}.guards.size_ratio_max": "Median size of an answer / the live version's, or the "
+    "inverse, as for `slow_ratio_max`.",
     "models.{name}.output": "What the model promises of its answers, if more than JSON. Answers of "
     "more than 256 KiB are not judged. Judging takes complete 1,024 MB of memory.",
     "models.{name}.release": "How a new version takes over, region by region; docs/releases.md "

@@ -27,11 +27,15 @@ CloudWatch charges ${price:.2f} a month for each series, by the hours in which i
 | --- | --- | --- | ---: | --- | --- |
 """
 EACH = {
-    "Model": "model",
-    "Tier": "model and tier",
-    "Version": "model and version",
-    "Region": "region",
-    "Why": "reason",
+    ("Model",): ("model", " x models"),
+    ("Model", "Tier"): ("model and tier", " x models x tiers"),
+    ("Model", "Version"): ("model and version", " x models x versions"),
+    ("Model", "Version", "Tier"): (
+        "model, version and tier",
+        " x models x (versions + 1) x tiers",
+    ),
+    ("Region",): ("region", ""),
+    ("Why",): ("reason", " x reasons"),
 }
 
 
@@ -44,11 +48,10 @@ def document() -> str:
 
 
 def _row(metric: Metric, price: float) -> str:
-    of = metric.dimensions[-1]
+    of, times = EACH[metric.dimensions]
     resolution = "1 s" if metric.resolution_s == 1 else "1 min"
-    times = "" if of == "Region" else f" x {EACH[of].replace(' and ', 's x ')}s"
     return (
-        f"| `{metric.name}` | {metric.unit} | {EACH[of]} | {resolution} | {metric.meaning} "
+        f"| `{metric.name}` | {metric.unit} | {of} | {resolution} | {metric.meaning} "
         f"| ${price:.2f}{times} |\n"
     )
 

@@ -74,7 +74,7 @@ class Transition:
     removes: frozenset[str] = frozenset()
 
 
-_RUN = frozenset({"started_ms", "lease_ms", "version", "slot", "message"})
+_RUN = frozenset({"started_ms", "lease_ms", "version", "as_live", "slot", "message"})
 _END = frozenset({"live", "lease_ms", "input", "input_key"})
 _RUNNING = frozenset({Status.IN_PROGRESS})
 _MOVED = frozenset({"attempt", "owner", "live", "moves"})
@@ -117,6 +117,8 @@ class Job:
         lease_ms: When the current attempt is given up. A cancelled job has one for as long as the
             model may still be at work on it.
         version: Which version serves the current attempt.
+        as_live: Whether that was the live one when the attempt was handed over: what others are
+            compared with.
         slot: The gate's token that the current attempt holds.
         message: The queue message that started the current attempt.
         token: Written by every transition, to recognise our own write after a time-out.
@@ -154,6 +156,7 @@ class Job:
     started_ms: int | None = None
     lease_ms: int | None = None
     version: str | None = None
+    as_live: bool | None = None
     slot: str | None = None
     message: str | None = None
     token: str | None = None
@@ -176,7 +179,7 @@ TRANSITIONS: dict[str, Transition] = {
         target=Status.IN_PROGRESS,
         resumes=True,
         before_deadline=True,
-        keeps=frozenset({"started_ms", "version", "slot", "message"}),
+        keeps=frozenset({"started_ms", "version", "as_live", "slot", "message"}),
         sets=frozenset({"lease_ms"}),
     ),
     "complete": Transition(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Unit = Literal["Count", "Count/Second", "Seconds", "Bytes", "None"]
+LIVE: Final = "live"
+"""Stands for a version's name where the live one is meant, whichever that is: no version has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,17 @@ def _outcome(name: str, unit: Unit, meaning: str) -> Metric:
         name=name,
         unit=unit,
         dimensions=("Model", "Version"),
+        resolution_s=60,
+        meaning=meaning,
+    )
+
+
+def _measured(name: str, unit: Unit, meaning: str) -> Metric:
+    """What guards compare: by tier, since tiers ask for different things."""
+    return Metric(
+        name=name,
+        unit=unit,
+        dimensions=("Model", "Version", "Tier"),
         resolution_s=60,
         meaning=meaning,
     )
@@ -134,10 +147,15 @@ INVALID_OUTPUT: Final = _outcome(
 REFUSED: Final = _outcome(
     "Refused", "Count", "Answers that were refusals, whether or not their job ended as refused"
 )
-MODEL_SECONDS: Final = _outcome(
-    "ModelSeconds", "Seconds", "From the start of an attempt to its answer, hand-off included"
+MODEL_SECONDS: Final = _measured(
+    "ModelSeconds",
+    "Seconds",
+    "From the start of an attempt to its answer, hand-off included; what the live one of "
+    f"several versions answered is told of `{LIVE}` too, and smoke jobs are left out",
 )
-OUTPUT_SIZE: Final = _outcome("OutputSize", "Bytes", "Of an answer, as the model wrote it")
+OUTPUT_SIZE: Final = _measured(
+    "OutputSize", "Bytes", "Of an answer, as the model wrote it; of the same answers"
+)
 FELL_BACK: Final = _happening(
     "FellBack", "Count", "Jobs of this model that its fallback model took over", of="Model"
 )

@@ -17,7 +17,17 @@ FUNCTIONS = (
     "sweep",
     "release",
 )
-GUARDS = ("failures", "slow", "invalid", "refused", "size")
+GUARDS = (
+    "failures",
+    "invalid",
+    "refused",
+    "slow",
+    *(
+        f"{what}-{tier}"
+        for what in ("slow", "size")
+        for tier in ("interactive", "standard", "batch")
+    ),
+)
 """What is watched of each version, by an alarm of its own in each region."""
 
 

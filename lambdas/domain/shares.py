@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from lambdas.domain import capacity
 from lambdas.domain.policy import Model, Tier
-from lambdas.domain.release import Release, place, planned_shares
+from lambdas.domain.release import Release, place, planned_shares, serving_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,11 +19,13 @@ class Plan:
         shares: By tier, then by version, summing to 1. A version with a share of 0 may stand in
             for one that does not serve; one that is not named gets nothing.
         on_trial: The version that never gets more than its share while another one serves.
+        live: The version that others are compared with; None if there are no others.
         revision: Of the record that it was made by; 0 without one.
     """
 
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     on_trial: str | None = None
+    live: str | None = None
     revision: int = 0
 
     @property
@@ -37,7 +39,12 @@ class Plan:
 
     def document(self) -> dict[str, Any]:
         """The document that `read` reads."""
-        return {"shares": self.shares, "on_trial": self.on_trial, "revision": self.revision}
+        return {
+            "shares": self.shares,
+            "on_trial": self.on_trial,
+            "live": self.live,
+            "revision": self.revision,
+        }
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
@@ -45,6 +52,7 @@ class Plan:
         return cls(
             shares=document.get("shares", {}),
             on_trial=document.get("on_trial"),
+            live=document.get("live"),
             revision=document.get("revision", 0),
         )
 
@@ -57,8 +65,11 @@ def plan(release: Release | None, model: Model, region: str, tiers: Iterable[Tie
         reached = release.order[: release.order.index(at.region) + 1]
         trial = release.candidate if region in reached else None
     shares = {tier.name: planned_shares(release, model, region, tier.name) for tier in tiers}
+    live = None
+    if len(model.versions) > 1:
+        live = serving_version(release, model) if release is not None else model.wanted
     revision = release.revision if release is not None else 0
-    return Plan(shares=shares, on_trial=trial, revision=revision)
+    return Plan(shares=shares, on_trial=trial, live=live, revision=revision)
 
 
 def shares_in_service(

@@ -271,7 +271,8 @@ class Dispatcher:
             result.deferred += 1
             self._later(model, ticket)
             return
-        self._start(model, ticket, version, slot, result)
+        as_live = version == versions.plan.live
+        self._start(model, ticket, version, slot, result, as_live=as_live)
 
     def _void(self, ticket: Ticket, result: Round) -> None:
         """Cancel a job that was made to try a version which is no longer on trial."""
@@ -293,7 +294,16 @@ class Dispatcher:
         except AWS_ERRORS as error:
             logger.info("message not put back", job_id=ticket.job, reason=reason(error))
 
-    def _start(self, model: Model, ticket: Ticket, version: str, slot: str, result: Round) -> None:
+    def _start(
+        self,
+        model: Model,
+        ticket: Ticket,
+        version: str,
+        slot: str,
+        result: Round,
+        *,
+        as_live: bool,
+    ) -> None:
         """Start one attempt and hand it over."""
         if ticket.job is None:
             logger.warning("malformed message dropped", message_id=ticket.message)
@@ -310,6 +320,7 @@ class Dispatcher:
             started_ms=at_ms,
             lease_ms=at_ms + 1000 * model.lease_s,
             version=version,
+            as_live=as_live,
             slot=slot,
             message=ticket.message,
         )

@@ -19,6 +19,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "started_ms": 10,
         "lease_ms": 99,
         "version": "v1",
+        "as_live": False,
         "slot": "1.a.0",
         "message": "m-1",
     },
@@ -147,7 +148,8 @@ def test_only_the_message_that_started_an_attempt_may_resume_it(ledger: Ledger) 
     """A duplicate would run the job twice; a redelivery must finish what was begun."""
     started = in_state(ledger, Status.IN_PROGRESS)
     claim = Attempt("job_0", "us-east-1", 1)
-    again = {**VALUES["start"], "version": "v2", "slot": "2.b.0", "lease_ms": 500}
+    other = {"version": "v2", "as_live": True, "slot": "2.b.0", "lease_ms": 500}
+    again = {**VALUES["start"], **other}
 
     assert not ledger.apply(claim, "start", now_ms=6, **(again | {"message": "m-2"})).won
     resumed = ledger.apply(claim, "start", now_ms=6, **again)
@@ -155,6 +157,7 @@ def test_only_the_message_that_started_an_attempt_may_resume_it(ledger: Ledger) 
     assert resumed.won
     assert resumed.job is not None
     assert (resumed.job.version, resumed.job.slot) == (started.version, started.slot)
+    assert resumed.job.as_live is False, "v2 is live by now, and this attempt is v1's"
     assert resumed.job.lease_ms == 500
 
 

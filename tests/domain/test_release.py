@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lambdas.domain import release as releases
 from lambdas.domain.judgement import Sight, Smoke, decide, judge_smoke, may_begin, urgent
-from lambdas.domain.policy import Model, Package, Releasing
+from lambdas.domain.policy import Model, Package, Releasing, Tier
 from lambdas.domain.release import (
     EVENTS_MAX,
     LEAST_URGENT_FIRST,
@@ -21,6 +21,7 @@ from lambdas.domain.release import (
     place,
     planned_shares,
 )
+from lambdas.domain.shares import Plan, plan
 from tests.domain.api_policy import model
 
 REGIONS = ("us-east-1", "us-east-2", "us-west-2")
@@ -66,6 +67,18 @@ def changed(release: Release, sight: Sight, model: Model = BOTH) -> Release:
 
 
 # ---- a release that goes well
+
+
+@pytest.mark.parametrize("step", [*STEPS, None])
+def test_dispatch_knows_which_version_is_live(step: Step | None) -> None:
+    """What a canary is compared with is what is live then, also after others were taken back."""
+    tiers = [Tier(name=name, target_wait_s=1, share_min=0) for name in LEAST_URGENT_FIRST]
+    release = at(NEXT, step) if step else None
+    for region in REGIONS:
+        made = plan(release, BOTH, region, tiers)
+        assert made.live == ("v1" if release else "v2"), "without a record, what is wanted"
+        assert Plan.read(made.document()) == made
+        assert plan(release, OLD, region, tiers).live is None, "alone, it is compared with nothing"
 
 
 def test_a_good_version_is_released_step_by_step_and_region_by_region() -> None:

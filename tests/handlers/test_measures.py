@@ -12,6 +12,7 @@ from lambdas.adapters.metrics import Metrics
 from lambdas.domain.job import inference_id
 from lambdas.domain.metrics import METRICS
 from lambdas.domain.policy import Minimum
+from lambdas.domain.release import RELEASE_TENANT
 from lambdas.handlers import beat, complete
 from lambdas.handlers.measures import Measures
 from tests.handlers.region import HERE, MODEL, START_S, Region, aws
@@ -153,7 +154,47 @@ def test_outcomes_are_told_by_version_and_batch(
     assert found["Completed", *version] == [1]
     assert found["Failed", *version] == [1, 1]
     assert found["InvalidOutput", *version] == [1]
-    assert found["ModelSeconds", *version] == [3]
-    assert found["OutputSize", *version] == [len(answers[0] or "")]
+    assert found["ModelSeconds", *version, "standard"] == [3]
+    assert found["OutputSize", *version, "standard"] == [len(answers[0] or "")]
     assert not {name for name, *_ in found} - {metric.name for metric in METRICS}
     assert HERE not in str(found)
+
+
+def test_what_the_live_version_answers_is_told_as_such_too(
+    region: Region, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards compare with whichever version was live then, not with one that somebody typed in."""
+    records = []
+    for version, tenant in (("v1", "acme"), ("v2", "acme"), ("v2", RELEASE_TENANT)):
+        job = region.submitted(f"text of {version} {tenant}", tier="batch")
+        aws("dynamodb").update_item(
+            TableName=region.names.ledger,
+            Key={"pk": {"S": f"job#{job}"}},
+            UpdateExpression="SET tenant = :tenant",
+            ExpressionAttributeValues={":tenant": {"S": tenant}},
+        )
+        begun = region.ledger.apply(
+            region.job(job),
+            "start",
+            now_ms=int(region.now_s * 1000),
+            started_ms=int(region.now_s * 1000),
+            version=version,
+            as_live=version == "v1",
+            message="m-1",
+        )
+        assert begun.won
+        said = {
+            "inferenceId": inference_id(job, 1),
+            "invocationStatus": "Completed",
+            "responseBody": {"content": "[1]"},
+        }
+        records.append({"messageId": job, "body": json.dumps(said)})
+    region.sleep(2)
+    told(capsys)
+    region.handler(complete)({"Records": records}, None)
+
+    seconds = {key[2:]: values for key, values in told(capsys).items() if key[0] == "ModelSeconds"}
+    batch = "batch"
+    assert seconds == {("v1", batch): [2], ("live", batch): [2], ("v2", batch): [2]}, (
+        "and smoke jobs are like nothing that clients ask"
+    )
