@@ -15,6 +15,11 @@ from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Model
 from lambdas.domain.release import Place, Release, Step
 
+SMOKE_TRIES_MAX = 3
+"""Times that a step's smoke jobs are sent in vain before the version is taken back: a pipeline that
+watches is to end, and what could not be tried is not released."""
+PAUSED = "it was paused"
+
 
 class Smoke(StrEnum):
     """How the smoke jobs of a step fare."""
@@ -198,7 +203,7 @@ def _aligned(release: Release, model: Model, sight: Sight) -> Release | None:
 def _stepped(release: Release, model: Model, sight: Sight, at: Place) -> Release | None:
     """What the region whose turn it is makes of its step."""
     if release.anew:
-        return releases.repeat(release, why="it was paused", now_ms=sight.now_ms)
+        return releases.repeat(release, why=PAUSED, now_ms=sight.now_ms)
     version = str(release.candidate)
     why = _fault(release, sight, at)
     if why:
@@ -207,7 +212,7 @@ def _stepped(release: Release, model: Model, sight: Sight, at: Place) -> Release
     if obstacle:
         return releases.waiting(release, obstacle)
     if at.step is Step.SMOKE and sight.smoke is Smoke.VOID:
-        return releases.repeat(release, why=sight.smoke_why, now_ms=sight.now_ms)
+        return _tried_in_vain(release, model, sight, version)
     if at.step is Step.SMOKE:
         over = sight.smoke not in {Smoke.UNSENT, Smoke.RUNNING}
     else:
@@ -215,6 +220,19 @@ def _stepped(release: Release, model: Model, sight: Sight, at: Place) -> Release
     if not over:
         return releases.waiting(release, "")
     return releases.advance(release, model, now_ms=sight.now_ms)
+
+
+def _tried_in_vain(release: Release, model: Model, sight: Sight, version: str) -> Release | None:
+    """Try again what never ran on the version; a few times, and while probes are all that runs."""
+    vain = 1
+    for event in reversed(release.events):
+        if event.what != releases.AGAIN or event.why == PAUSED:
+            break
+        vain += 1
+    if vain < SMOKE_TRIES_MAX or sight.open_ms is not None:
+        return releases.repeat(release, why=sight.smoke_why, now_ms=sight.now_ms)
+    why = f"{sight.smoke_why}, nor those {SMOKE_TRIES_MAX - 1} times before"
+    return releases.roll_back(release, model, version, why=why, now_ms=sight.now_ms)
 
 
 def _fault(release: Release, sight: Sight, at: Place) -> str:
@@ -235,7 +253,7 @@ def _obstacle(release: Release, model: Model, sight: Sight, at: Place) -> str:
         return sight.unapproved
     if version in sight.firing:
         return f"{sight.firing[version]} in {sight.region}"
-    if sight.open_ms is not None and not release.promoted:
+    if sight.open_ms is not None and not release.promoted and sight.smoke is not Smoke.VOID:
         # Which version fails is not known: an operator who releases a mended one says so.
         return f"most attempts fail in {sight.region}"
     if sight.instances <= 0:
@@ -247,6 +265,15 @@ def _baked(release: Release, model: Model, at: Place, now_ms: int) -> bool:
     last = at.step is Step.FULL
     bake_s = model.release.final_bake_s if last else model.release.bake_s
     return release.promoted or now_ms - release.since_ms >= 1000 * bake_s
+
+
+def smoke_start_s(model: Model) -> float:
+    """Seconds within which a smoke job must start; from then on its lease is the bound.
+
+    It waits for an instance that is gone to be warm again, and for a slot, of which each is free
+    when the lease of whatever holds it is over.
+    """
+    return model.warm_up_s + model.lease_s
 
 
 def judge_smoke(jobs: Sequence[Job | None], *, region: str, version: str) -> tuple[Smoke, str]:

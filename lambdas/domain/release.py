@@ -18,6 +18,8 @@ QUARANTINED_MAX = 50
 WHY_CHARACTERS_MAX = 300
 ROLLED_BACK = "rolled back"
 """What the event of a rollback says."""
+AGAIN = "again"
+"""What the event of a step says that begins anew."""
 RELEASE_TENANT = "spillway-release"
 """Whose the smoke jobs are; they have one attempt, because a second one would hide the first."""
 LEAST_URGENT_FIRST = ("batch", "standard", "interactive")
@@ -311,7 +313,7 @@ def repeat(release: Release, *, why: str, now_ms: int) -> Release:
     """Begin the present step anew."""
     event = Event(
         at_ms=now_ms,
-        what="again",
+        what=AGAIN,
         version=release.candidate or release.live,
         region=at.region if (at := place(release)) else None,
         why=why,

@@ -24,7 +24,16 @@ from lambdas.adapters.releases import Releases
 from lambdas.domain import payloads
 from lambdas.domain import release as releases
 from lambdas.domain.job import Job, Status, job_id
-from lambdas.domain.judgement import Sight, Smoke, bereft, decide, judge_smoke, may_begin, urgent
+from lambdas.domain.judgement import (
+    Sight,
+    Smoke,
+    bereft,
+    decide,
+    judge_smoke,
+    may_begin,
+    smoke_start_s,
+    urgent,
+)
 from lambdas.domain.names import GUARDS
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.regions import DRAINED, LOST
@@ -244,7 +253,7 @@ class Releasing:
                     model=model.name,
                     tier=self.policy.tiers[0].name,
                     created_ms=now_ms(),
-                    deadline_ms=now_ms() + 1000 * self.policy.deadline_s_default,
+                    deadline_ms=now_ms() + round(1000 * smoke_start_s(model)),
                     request_hash=hashlib.sha256(body).digest(),
                     input=payloads.pack(body),
                 )

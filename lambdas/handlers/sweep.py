@@ -213,6 +213,8 @@ class Sweep:
                     job_id=job.id,
                     attempt=job.attempt,
                     tenant=job.tenant,
+                    # What was made to try one version says nothing on another.
+                    version=ticket.version,
                 )
                 sent += 1
             queues.delete(model, tier, tickets, dead=True)

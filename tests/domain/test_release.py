@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambdas.domain import release as releases
-from lambdas.domain.judgement import Sight, Smoke, decide, judge_smoke, may_begin, urgent
+from lambdas.domain.judgement import (
+    PAUSED,
+    SMOKE_TRIES_MAX,
+    Sight,
+    Smoke,
+    decide,
+    judge_smoke,
+    may_begin,
+    urgent,
+)
 from lambdas.domain.policy import Model, Package, Releasing, Tier
 from lambdas.domain.release import (
     EVENTS_MAX,
@@ -195,6 +204,24 @@ def test_smoke_jobs_decide_before_any_client_is_served() -> None:
     again = changed(release, seen(smoke=Smoke.VOID, smoke_why="it ran elsewhere", now_ms=9))
     assert (again.since_ms, place(again)) == (9, place(release)), "new jobs, by a new name"
     assert place(changed(release, seen(smoke=Smoke.NONE))) == releases.Place(HERE, Step.BATCH)
+
+
+def test_smoke_jobs_that_never_run_are_sent_a_few_times() -> None:
+    """What could not be tried is not released, and nobody waits for ever to read so.
+
+    While the model only gets probes they may not get their turn, which is not the version's fault;
+    what an operator paused begins to be counted anew.
+    """
+    void = seen(smoke=Smoke.VOID, smoke_why="smoke job 1 of 1 did not run on it: job_x")
+    release = at(HERE, Step.SMOKE)
+    for _ in range(SMOKE_TRIES_MAX - 1):
+        release = changed(release, void)
+        assert release.candidate == "v2"
+    probing = changed(release, replace(void, open_ms=1))
+    assert (probing.candidate, probing.events[-1].what) == ("v2", releases.AGAIN)
+    paused = releases.repeat(release, why=PAUSED, now_ms=0)
+    assert changed(paused, void).candidate == "v2"
+    assert changed(release, void).quarantined["v2"].startswith(void.smoke_why)
 
 
 def test_nobody_is_judged_by_jobs_that_were_never_sent() -> None:

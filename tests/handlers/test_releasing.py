@@ -10,6 +10,7 @@ import pytest
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.releases import Releases
 from lambdas.domain.breaker import Breaker
+from lambdas.domain.judgement import SMOKE_TRIES_MAX
 from lambdas.domain.policy import Policy
 from lambdas.domain.release import RELEASE_TENANT, Release, Step, place
 from lambdas.domain.shares import Plan
@@ -162,6 +163,30 @@ def test_smoke_jobs_that_ran_on_another_version_are_sent_again(begun: Region) ->
     assert len(smoke_jobs(begun)) == len(SMOKE)
     assert record(begun).events[-1].what == "again"
     assert record(begun).since_ms == int(1000 * begun.now_s)
+
+
+def test_a_smoke_job_that_never_starts_does_not_hang_a_day(begun: Region) -> None:
+    """Its message may be lost; a pipeline that watches is to end today."""
+    model = begun.policy.models[MODEL]
+    within_s = model.warm_up_s + model.lease_s
+    for tried in range(SMOKE_TRIES_MAX):
+        assert record(begun).candidate == "v2", tried
+        tick(begun)
+        jobs = [begun.job(job_id) for job_id in smoke_jobs(begun)]
+        assert len(jobs) == len(SMOKE)
+        assert {job.deadline_ms for job in jobs} == {int(1000 * (begun.now_s + within_s))}
+        begun.sleep(within_s)
+        now_ms = int(1000 * begun.now_s)
+        for job in jobs:
+            ended = begun.ledger.apply(job, "expire", now_ms=now_ms, finished_ms=now_ms, live=None)
+            assert ended.won
+        serve(begun)
+        tick(begun)
+
+    back = record(begun)
+    assert back.candidate is None
+    assert "did not run on it" in back.quarantined["v2"]
+    assert back.quarantined["v2"].endswith("nor those 2 times before")
 
 
 def test_only_the_region_whose_turn_it_is_sends_smoke_jobs(begun: Region) -> None:
