@@ -7,7 +7,8 @@ from pydantic import Field
 from config.fields import Strict, text
 
 RUNBOOK = "docs/runbook.md"
-"""Where descriptions of alarms point to, unless the deployment says where people read it."""
+"""Where descriptions of alarms point to, in a copy of this repository, unless the deployment says
+at which address people read it: a mail at night links to nothing without one."""
 
 Email = Annotated[str, text(r"^[^@\s]+@[^@\s]+\.[^@\s]+$", "an e-mail address", 254)]
 
@@ -25,7 +26,7 @@ class Alarms(Strict):
 
     emails: Annotated[tuple[Email, ...], Field(max_length=20)] = ()
     runbook: Annotated[
-        str | None, text(r"^https?://[^\s#]+$", "an address that begins with https://", 300)
+        str | None, text(r"^https://[^\s#]+$", "an address that begins with https://", 300)
     ] = None
     wait_multiples: WaitMultiples = WaitMultiples()
     starved_below: Annotated[float, Field(gt=0, le=1)] = 0.5

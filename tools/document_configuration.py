@@ -63,8 +63,8 @@ MEANINGS = {
     "domain.policy": "`latency`: every client gets the nearest healthy region. `failover`: the "
     "first healthy one in the order of `regions`.",
     "alarms.emails": "Who gets the alarms of every region; each address confirms once for each.",
-    "alarms.runbook": "Where people read docs/runbook.md; descriptions of alarms link to its "
-    "sections.",
+    "alarms.runbook": "Where people read docs/runbook.md, as `config/prod.yaml` shows; without it "
+    "alarms name the file. Their messages link to its sections.",
     "alarms.wait_multiples.interactive": "Times the tier's target that its oldest job may wait, "
     "for longer than instances take to come.",
     "alarms.wait_multiples.standard": "The same.",

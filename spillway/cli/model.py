@@ -11,18 +11,16 @@ from spillway import images as pinned_images
 from spillway import registration, sagemaker_sdk
 from spillway.assembly import ROOT
 from spillway.cli.aws import EndpointUrl, aws_errors, only_where_meant
+from spillway.cli.deployment import CONFIG, Config, WrittenConfig, named, to_write
 from spillway.cli.terminal import CommandError, Json, answer, table, usage
 from spillway.packaging import Archive, described, pack
 
-CONFIG = Path("config/dev.yaml")
 ARCHIVE = Path("model.tar.gz")
 PACKED = ROOT / "build" / "models"
 
 app = typer.Typer(
     no_args_is_help=True, help="Package, upload and register versions of models (operators)."
 )
-
-Config = Annotated[Path, typer.Option(help="The deployment whose model it is.")]
 
 
 @app.command("package")
@@ -54,7 +52,7 @@ def register(
     approve: Annotated[
         bool, typer.Option("--approve", help="Approve it, so that it may be released at once.")
     ] = False,
-    config: Config = CONFIG,
+    config: WrittenConfig = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
@@ -63,9 +61,9 @@ def register(
     What is there already is not sent or registered again. Prints what belongs into the
     configuration as the version's `package`.
     """
-    deployment = load(config)
-    of = _version(deployment, model, version)
     only_where_meant(endpoint_url)
+    deployment = to_write(config, endpoint_url)
+    of = _version(deployment, model, version)
     # Before gigabytes are sent, it is clear that they can be registered.
     sagemaker_sdk.load("model_registry")
     packed = _packed(model, version, of, archive)
@@ -94,7 +92,7 @@ def register(
         "uploaded": sent,
         "packages": {region: each.arn for region, each in packages.items()},
         "package": registration.address(packages, deployment),
-    }
+    } | named(deployment)
     answer(document, as_json=as_json, render=lambda console: _show(document, console))
 
 

@@ -6,7 +6,6 @@ AWS and on the twin. The faults exist on the twin only, and go through its contr
 
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import httpx
@@ -15,12 +14,12 @@ from rich.console import Console
 
 from config.schema import Deployment, load
 from spillway.cli.aws import CONTROL_VARIABLE, EndpointUrl, at_a_replica, only_where_meant
+from spillway.cli.deployment import CONFIG, Config, WrittenConfig, named, said, to_write
 from spillway.cli.terminal import Code, CommandError, Json, answer, table, usage
 from spillway.leases import LOST, SERVING, LeaseError, Leases
 
 Done = TypeVar("Done")
 
-CONFIG = Path("config/dev.yaml")
 UNKNOWN = "unknown"
 """The state of a region while no copy of the ledger answers."""
 UNCHANGED = "nothing changed"
@@ -30,7 +29,6 @@ FACTOR = 10.0
 app = typer.Typer(no_args_is_help=True, help="Drain a region, or rehearse its loss (operators).")
 
 Region = Annotated[str, typer.Argument(metavar="REGION", show_default=False)]
-Config = Annotated[Path, typer.Option(help="The deployment whose region it is.")]
 ControlUrl = Annotated[
     str | None,
     typer.Option(
@@ -162,7 +160,7 @@ def drain(
     region: Region,
     *,
     last: Annotated[bool, typer.Option("--last", help="Even if no other region serves.")] = False,
-    config: Config = CONFIG,
+    config: WrittenConfig = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
@@ -171,7 +169,8 @@ def drain(
     It accepts nothing for itself and starts nothing from its next beat on, health checks take it
     out of DNS, and its peers take over what waits there. What runs there ends there.
     """
-    deployment = load(config)
+    only_where_meant(endpoint_url)
+    deployment = to_write(config, endpoint_url)
     _known(deployment, region)
     before, state = _at_ledger(
         deployment,
@@ -185,15 +184,16 @@ def drain(
         text = f"{region} is lost, and its jobs are being moved anyway; it will come back drained"
     elif not changed:
         text = f"{region} was drained already: {UNCHANGED}"
-    document = {"region": region, "state": state, "changed": changed}
-    _tell(document, f"{text}; `spillway region restore {region}` ends it", as_json)
+    document = {"region": region, "state": state, "changed": changed} | named(deployment)
+    text = said(deployment, f"{text}; `spillway region restore {region}` ends it")
+    _tell(document, text, as_json)
 
 
 @app.command("restore")
 def restore(
     region: Region,
     *,
-    config: Config = CONFIG,
+    config: WrittenConfig = None,
     endpoint_url: EndpointUrl = None,
     control_url: ControlUrl = None,
     as_json: Json = False,
@@ -202,7 +202,8 @@ def restore(
 
     A region that was lost needs no command on AWS: it takes a new lease by itself.
     """
-    deployment = load(config)
+    # The control port is a twin's, on whose machine nothing can be broken.
+    deployment = to_write(config, endpoint_url) if not control_url else load(config or CONFIG)
     document: dict[str, Any] = {"region": region, "changed": False}
     if control_url:
         document = _act(control_url, region, "restore", {})
@@ -226,7 +227,7 @@ def restore(
     text = f"{region} serves" if state == SERVING else f"{region} is back; its lease will follow"
     if not document["changed"] and state == SERVING:
         text = f"{region} serves, as it did: {UNCHANGED}"
-    _tell(document, text, as_json)
+    _tell(document | named(deployment), said(deployment, text), as_json)
 
 
 def _not_serving(region: str, state: str | None) -> CommandError:

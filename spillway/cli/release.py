@@ -19,6 +19,7 @@ from lambdas.domain.policy import Model
 from lambdas.domain.release import Release, place
 from spillway import releases
 from spillway.cli.aws import EndpointUrl, at_a_replica, only_where_meant
+from spillway.cli.deployment import CONFIG, Config, WrittenConfig, named, said, to_write
 from spillway.cli.terminal import (
     Code,
     CommandError,
@@ -33,7 +34,6 @@ from spillway.releases import Change, Records, ReleaseError
 
 Done = TypeVar("Done")
 
-CONFIG = Path("config/dev.yaml")
 LOOK_EVERY_S = 5.0
 UNANSWERED_MAX = 24
 """Looks in a row that nobody answers, two minutes' worth, after which `watch` gives up."""
@@ -44,7 +44,6 @@ HISTORY = 20
 app = typer.Typer(no_args_is_help=True, help="Watch, hold and take back releases (operators).")
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
-Config = Annotated[Path, typer.Option(help="The deployment whose model it is.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +82,16 @@ class Asked:
         return releases.status(release, self.model, self.deployment.regions)
 
 
+def _to_change(config: Path | None, model: str, endpoint_url: str | None) -> Asked:
+    only_where_meant(endpoint_url)
+    return _of(to_write(config, endpoint_url), model, endpoint_url)
+
+
 def _asked(config: Path, model: str, endpoint_url: str | None) -> Asked:
-    deployment = load(config)
+    return _of(load(config), model, endpoint_url)
+
+
+def _of(deployment: Deployment, model: str, endpoint_url: str | None) -> Asked:
     if model not in deployment.models:
         raise usage(f"there is no model {model}; there is {', '.join(deployment.models)}")
     return Asked(deployment, deployment.policy().models[model], endpoint_url)
@@ -171,12 +178,12 @@ def watch(
 def promote(
     model: ModelName,
     *,
-    config: Config = CONFIG,
+    config: WrittenConfig = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
     """Wait no longer in the present step: the next one begins within a minute, if all is well."""
-    asked = _asked(config, model, endpoint_url)
+    asked = _to_change(config, model, endpoint_url)
     release, changed = asked.change(releases.promoted(_now_ms()))
     at = place(release)
     where = f" in {at.region}" if at else ""
@@ -188,12 +195,12 @@ def promote(
 def pause(
     model: ModelName,
     *,
-    config: Config = CONFIG,
+    config: WrittenConfig = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
     """Hold the release where it is, and begin none; what turns out to be bad still goes back."""
-    asked = _asked(config, model, endpoint_url)
+    asked = _to_change(config, model, endpoint_url)
     release, changed = asked.change(releases.paused(_now_ms()))
     again = f"`{typed_command()} release resume {model}` lets them go on"
     text = f"releases of {model} are paused; {again}"
@@ -204,12 +211,12 @@ def pause(
 def resume(
     model: ModelName,
     *,
-    config: Config = CONFIG,
+    config: WrittenConfig = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
     """Let a paused release go on; its present step begins anew."""
-    asked = _asked(config, model, endpoint_url)
+    asked = _to_change(config, model, endpoint_url)
     release, changed = asked.change(releases.resumed(_now_ms()))
     text = f"releases of {model} go on"
     _tell(asked, release, changed, text, f"releases of {model} were not paused", as_json)
@@ -224,7 +231,7 @@ def rollback(
     ] = None,
     *,
     why: Annotated[str, typer.Option(help="For the history.")] = "an operator took it back",
-    config: Config = CONFIG,
+    config: WrittenConfig = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
@@ -232,7 +239,7 @@ def rollback(
 
     It is in quarantine until `clear`. Given twice, the second one changes nothing.
     """
-    asked = _asked(config, model, endpoint_url)
+    asked = _to_change(config, model, endpoint_url)
     back = releases.TakeBack(asked.model, version, why, _now_ms())
     release, changed = asked.change(back)
     text = (
@@ -250,12 +257,12 @@ def clear(
         typer.Argument(metavar="[VERSION]", help="Which; the only one.", show_default=False),
     ] = None,
     *,
-    config: Config = CONFIG,
+    config: WrittenConfig = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
     """Let a version out of quarantine: if it is wanted, its release begins anew."""
-    asked = _asked(config, model, endpoint_url)
+    asked = _to_change(config, model, endpoint_url)
     release, changed = asked.change(releases.cleared(version, now_ms=_now_ms()))
     name = release.events[-1].version
     text = f"{name} is out of quarantine"
@@ -286,10 +293,10 @@ def _watched(asked: Asked, wanted: str, timeout_s: float, console: Console) -> R
                 return release
             _ended(asked, release, wanted, begun=begun)
             begun = begun or release.candidate == wanted
-            said = _progress(release, wanted)
-            if said != told:
-                console.print(f"{_moment(_now_ms())} {said}", highlight=False, soft_wrap=True)
-                told = said
+            now = _progress(release, wanted)
+            if now != told:
+                console.print(f"{_moment(_now_ms())} {now}", highlight=False, soft_wrap=True)
+                told = now
         if time.monotonic() >= until_s:
             raise CommandError(
                 f"{wanted} is not live after {timeout_s:g} s: {told or 'there is no record yet'}",
@@ -354,8 +361,8 @@ def _show(console: Console, document: dict[str, Any]) -> None:
 
 
 def _shares(shares: dict[str, float]) -> str:
-    said = [f"{version} {share:.0%}" for version, share in shares.items() if share > 0]
-    return ", ".join(said) or "nothing: no version may answer"
+    parts = [f"{version} {share:.0%}" for version, share in shares.items() if share > 0]
+    return ", ".join(parts) or "nothing: no version may answer"
 
 
 def _tell(
@@ -366,9 +373,9 @@ def _tell(
     unchanged: str,
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    document = asked.status(release) | {"changed": changed}
-    said = text if changed else f"{unchanged}: nothing changed"
-    answer(document, as_json=as_json, render=lambda console: _print(console, said))
+    document = asked.status(release) | {"changed": changed} | named(asked.deployment)
+    line = said(asked.deployment, text if changed else f"{unchanged}: nothing changed")
+    answer(document, as_json=as_json, render=lambda console: _print(console, line))
 
 
 def _print(console: Console, text: str) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from config.schema import TENANT_RATE_PER_S_MIN, TIERS, Deployment, load
 from lambdas.domain.keys import key_hash, key_id
 from spillway.cli.aws import EndpointUrl, at_a_replica, only_where_meant
+from spillway.cli.deployment import CONFIG, Config, WrittenConfig, named, said, to_write
 from spillway.cli.terminal import CommandError, Json, answer, table, usage
 from spillway.directory import Directory, add_tenant
 
@@ -30,8 +31,6 @@ CACHED_S_MAX = 60
 app = typer.Typer(no_args_is_help=True, help="Tenants and their API keys (operators).")
 
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", show_default=False)]
-Config = Annotated[Path, typer.Option(help="The deployment whose directory it is.")]
-CONFIG = Path("config/dev.yaml")
 
 
 @app.command("add")
@@ -53,7 +52,7 @@ def add(  # noqa: PLR0913 a command's options
     webhooks: Annotated[
         bool, typer.Option("--webhooks", help="Make a secret that signs its webhooks, too.")
     ] = False,
-    config: Config = CONFIG,
+    config: WrittenConfig = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
@@ -61,7 +60,7 @@ def add(  # noqa: PLR0913 a command's options
 
     The key, and the secret if one is made, are printed here and never again.
     """
-    deployment = load(config)
+    deployment = _to_change(config, endpoint_url)
     _known("model", model, deployment.models)
     _known("tier", tier, TIERS)
     if not tenant or not set(tenant) <= set(TENANT_CHARACTERS):
@@ -83,13 +82,15 @@ def add(  # noqa: PLR0913 a command's options
 
     key, secret = _at_directory(deployment, endpoint_url, act)
     document = {"tenant": tenant, "key": key, "key_id": key_id(key_hash(key)), "name": key_name}
+    document |= named(deployment)
     if secret:
         document["webhook_secret"] = secret
+    whose = f"tenant {tenant} of {deployment.name}"
 
     def render(console: Console) -> None:
         if secret:
-            _show_once(console, f"tenant {tenant}, webhook secret", secret)
-        _show_once(console, f"tenant {tenant}, key {document['key_id']} ({key_name})", key)
+            _show_once(console, f"{whose}, webhook secret", secret)
+        _show_once(console, f"{whose}, key {document['key_id']} ({key_name})", key)
 
     answer(document, as_json=as_json, render=render)
 
@@ -149,7 +150,7 @@ def webhook(
     rotate: Annotated[
         bool, typer.Option("--rotate", help="Replace the secret that it has, at once.")
     ] = False,
-    config: Config = CONFIG,
+    config: WrittenConfig = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
@@ -163,15 +164,13 @@ def webhook(
             raise _unknown_tenant(tenant)
         return directory.make_webhook_secret(tenant, replace=rotate)
 
-    secret = _at_directory(load(config), endpoint_url, act)
+    deployment = _to_change(config, endpoint_url)
+    secret = _at_directory(deployment, endpoint_url, act)
     if secret is None:
         raise _has_secret(tenant)
-    document = {"tenant": tenant, "webhook_secret": secret}
-    answer(
-        document,
-        as_json=as_json,
-        render=lambda console: _show_once(console, f"tenant {tenant}, webhook secret", secret),
-    )
+    document = {"tenant": tenant, "webhook_secret": secret} | named(deployment)
+    what = f"tenant {tenant} of {deployment.name}, webhook secret"
+    answer(document, as_json=as_json, render=lambda console: _show_once(console, what, secret))
 
 
 @app.command("disable")
@@ -179,7 +178,7 @@ def disable(
     tenant: Tenant,
     *,
     undo: Annotated[bool, typer.Option("--undo", help="Let it in again.")] = False,
-    config: Config = CONFIG,
+    config: WrittenConfig = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
@@ -190,11 +189,16 @@ def disable(
             raise _unknown_tenant(tenant)
         directory.change(tenant, {"disabled": not undo})
 
-    _at_directory(load(config), endpoint_url, act)
+    deployment = _to_change(config, endpoint_url)
+    _at_directory(deployment, endpoint_url, act)
     document = {"tenant": tenant, "disabled": not undo, "effective_within_s": CACHED_S_MAX}
     state = "let in again" if undo else "disabled"
-    text = f"tenant {tenant} is {state}, everywhere within {CACHED_S_MAX} s"
-    answer(document, as_json=as_json, render=lambda console: console.print(text))
+    text = said(deployment, f"tenant {tenant} is {state}, everywhere within {CACHED_S_MAX} s")
+    answer(
+        document | named(deployment),
+        as_json=as_json,
+        render=lambda console: console.print(text, highlight=False, soft_wrap=True),
+    )
 
 
 @app.command("revoke")
@@ -206,7 +210,7 @@ def revoke(
         ),
     ],
     *,
-    config: Config = CONFIG,
+    config: WrittenConfig = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
@@ -218,18 +222,24 @@ def revoke(
         directory.revoke(found["id"])
         return found
 
-    found = _at_directory(load(config), endpoint_url, act)
+    deployment = _to_change(config, endpoint_url)
+    found = _at_directory(deployment, endpoint_url, act)
     document = {
         "tenant": found["tenant"],
         "key_id": key_id(found["id"]),
         "name": found["name"],
         "effective_within_s": CACHED_S_MAX,
     }
-    text = (
+    text = said(
+        deployment,
         f"key {document['key_id']} ({found['name']}) of {found['tenant']} is revoked, "
-        f"everywhere within {CACHED_S_MAX} s"
+        f"everywhere within {CACHED_S_MAX} s",
     )
-    answer(document, as_json=as_json, render=lambda console: console.print(text))
+    answer(
+        document | named(deployment),
+        as_json=as_json,
+        render=lambda console: console.print(text, highlight=False, soft_wrap=True),
+    )
 
 
 def _find_key(directory: Directory, sought: str) -> dict[str, Any]:
@@ -287,6 +297,11 @@ def _tenant_document(item: dict[str, Any], keys: list[dict[str, Any]]) -> dict[s
 
 def _key_line(key: dict[str, Any]) -> str:
     return f"{key_id(key['id'])} {key['name']}" + (" (revoked)" if key.get("revoked_ms") else "")
+
+
+def _to_change(config: Path | None, endpoint_url: str | None) -> Deployment:
+    only_where_meant(endpoint_url)
+    return to_write(config, endpoint_url)
 
 
 def _at_directory(

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from typer.testing import CliRunner, Result
 
+from config.schema import load
 from spillway.cli.main import app
 from spillway.control import ControlServer
 from spillway.twin.twin import Twin
@@ -120,7 +121,8 @@ def document(*words: str) -> dict[str, Any]:
 
 def test_a_region_is_drained_and_serves_again(ledger: Any) -> None:
     """The command of the night: one word takes a region out, one brings it back."""
-    told = {"region": SICK, "changed": True}
+    told = {"region": SICK, "changed": True, "deployment": "spillway-dev"}
+    told["regions"] = list(load(CONFIG).regions)
     assert document("drain", SICK) == told | {"state": "drained"}
     drained = stored(ledger)
     assert document("restore", SICK) == told | {"state": "serving"}

@@ -132,6 +132,7 @@ def test_operators_hold_a_release_and_let_it_go_on(config: str, ledger: Releases
     assert document(run(config, "pause", "embedder"))["paused"]
     assert stored(ledger).paused
     again = run(config, "pause", "embedder", as_json=False)
+    assert again.stdout.startswith("spillway-dev (us-east-1, us-east-2, us-west-2): ")
     assert (again.exit_code, "nothing changed" in again.stdout) == (0, True)
     held = run(config, "promote", "embedder")
     assert (held.exit_code, document(held)["error"]["code"]) == (1, "nothing_waits")
@@ -196,7 +197,7 @@ def test_a_second_rollback_changes_nothing(config: str, ledger: Releases, begun:
     again = document(run(config, "rollback", "embedder"))
     assert (again["changed"], again["live"], set(again["quarantined"])) == (False, "v1", {"v2"})
     named = run(config, "rollback", "embedder", "v2", as_json=False)
-    assert named.stdout == "v2 is in quarantine already: nothing changed\n"
+    assert named.stdout.endswith(": v2 is in quarantine already: nothing changed\n")
     other = document(run(config, "rollback", "embedder", "v7"))["error"]
     assert other["code"] == "not_serving"
     assert other["message"].endswith("none is on trial, and v1 is live")

@@ -128,7 +128,8 @@ def test_a_webhook_secret_is_as_the_specification_says(directory: Any) -> None:
 
     secret = made["webhook_secret"]
     stored = directory.get_item(Key={"pk": "tenant#acme"})["Item"]["webhook_secret"]
-    assert made == {"tenant": "acme", "webhook_secret": stored}
+    assert (made["tenant"], made["webhook_secret"]) == ("acme", stored)
+    assert made["deployment"] == "spillway-dev"
     assert secret.startswith("whsec_")
     assert len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) == 32
     assert tenants()["acme"]["webhooks"] is True
