@@ -28,7 +28,7 @@ from config.fields import (
 )
 from config.guards import Guards
 from config.output import Output
-from config.releases import Release
+from config.releases import EVALUATION_S, Release, bake_s_least
 from config.scaling import Scaling
 from lambdas.domain import policy as policies
 from lambdas.domain.metrics import LIVE
@@ -275,6 +275,47 @@ class Model(Strict):
                 f"must be at most {SLOTS_MAX // self.concurrency} with a concurrency of "
                 f"{self.concurrency}: {SLOTS_MAX} jobs at a time in one region",
                 self.instances_max,
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _watched_long_enough(self) -> Self:
+        window_s = self.guards.window_s
+        least_s = bake_s_least(
+            guard_window_s=window_s, invocation_timeout_s=self.invocation_timeout_s
+        )
+        for field in ("bake_s", "final_bake_s"):
+            given = getattr(self.release, field)
+            if given is not None and given < least_s:
+                raise problem(
+                    f"release.{field}",
+                    f"must be at least {least_s}, or left out: {EVALUATION_S} s more than "
+                    f"guards.window_s, {window_s}, and invocation_timeout_s, "
+                    f"{self.invocation_timeout_s}; a shorter step ends before its guards have seen "
+                    "it, or before an attempt that hangs has failed",
+                    given,
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _canary_can_be_judged(self) -> Self:
+        """Refuse guards that no load could ever make look: all instances busy, for one tier."""
+        if len(self.versions) == 1:
+            return self
+        quickest_s = min(version.service.typical_s for version in self.versions.values())
+        share, places = self.release.canary_share, self.instances_max * self.concurrency
+        # The live version's fleet works on the rest of the jobs, so it bounds the canary's.
+        most = int(
+            self.guards.window_s * places / max(quickest_s, 1e-3) * min(1.0, share / (1 - share))
+        )
+        if most < self.guards.attempts_min:
+            raise problem(
+                "guards.attempts_min",
+                f"must be at most {most}, or guards.window_s or release.canary_share larger: no "
+                f"canary of {share:g} can end more in {self.guards.window_s} s, beside "
+                f"{self.instances_max} instances with {self.concurrency} jobs at a time of "
+                f"{quickest_s:g} s each",
+                self.guards.attempts_min,
             )
         return self
 
@@ -578,7 +619,10 @@ def _domain_model(name: str, model: Model) -> policies.Model:
         versions={version: float(version == model.wanted) for version in model.versions},
         service_s=model.versions[model.wanted].service.typical_s,
         output=model.output.domain() if model.output else None,
-        release=model.release.domain(guard_window_s=model.guards.window_s),
+        release=model.release.domain(
+            guard_window_s=model.guards.window_s,
+            invocation_timeout_s=model.invocation_timeout_s,
+        ),
         schedule=tuple(policies.Minimum(**each.model_dump()) for each in model.scaling.schedule),
         packages={
             name: policies.Package(

@@ -144,7 +144,8 @@ MEANINGS = {
     "models.{name}.guards.window_s": "So much of the past is looked at, every minute; whole "
     "minutes.",
     "models.{name}.guards.attempts_min": "With fewer attempts in that time nothing is "
-    "concluded, of the version or of the live one that it is compared with.",
+    "concluded, of the version or of the live one that it is compared with. With several versions, "
+    "at most what a canary of one tier can end in that time beside a fleet that is busy.",
     "models.{name}.guards.failed_share_max": "Of the attempts, those that failed for whatever "
     "reason.",
     "models.{name}.guards.slow_ratio_max": "95th percentile of the service time / the live "
@@ -161,9 +162,10 @@ MEANINGS = {
     "models.{name}.release": "How a new version takes over, region by region; docs/releases.md "
     "tells of each step.",
     "models.{name}.release.canary_share": "Its part of a tier's jobs while it is on trial.",
-    "models.{name}.release.bake_s": "How long each step of the canary is watched.",
+    "models.{name}.release.bake_s": "How long each step of the canary is watched: at least, and if "
+    "left out, 60 more than the larger one of `guards.window_s` and `invocation_timeout_s`.",
     "models.{name}.release.final_bake_s": "How long a region runs wholly on it before the next "
-    "region begins.",
+    "region begins; at least as long, and if left out at least 900.",
     "models.{name}.release.smoke": "Inputs of jobs that it must answer in each region before it "
     "gets any of a client's; at most 10, each at most 2,560 bytes when compressed. Without them "
     "an idle fleet is not judged.",

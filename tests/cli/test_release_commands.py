@@ -110,7 +110,7 @@ def test_status_tells_where_a_release_is(config: str, begun: Release) -> None:
     told = document(run(config, "status", "embedder"))
     assert (told["live"], told["candidate"], told["step"]) == ("v1", "v2", "batch")
     assert (told["region"], told["step_number"], told["steps"]) == (REGIONS[0], 2, 15)
-    assert told["until_ms"] == begun.since_ms + 300_000
+    assert told["until_ms"] == begun.since_ms + 360_000
     assert told["shares"][REGIONS[0]]["batch"] == {"v1": 0.9, "v2": 0.1}
     assert told["shares"][REGIONS[1]]["batch"] == {"v1": 1.0}
 
