@@ -132,6 +132,14 @@ class World(Stacks):
         )
         return dict(reply.get("Item", {}))
 
+    def forget_outcomes(self, model: str, region: str) -> None:
+        """Close a model's breaker: what one test failed is no history of the next one."""
+        self.aws("dynamodb", region).update_item(
+            TableName=self.names.gate,
+            Key={"pk": {"S": f"model#{model}"}},
+            UpdateExpression="REMOVE ok, bad, open_ms",
+        )
+
     def ledger_item(self, job: str, region: str | None = None) -> dict[str, Any]:
         """The job's item."""
         reply = self.aws("dynamodb", region).get_item(
@@ -214,6 +222,9 @@ class World(Stacks):
         for model in self.deployment.models:
             self.model(model).answers(lambda request: {"echo": request})
         self.assert_rest()
+        for region in self.deployment.regions:
+            for model in self.deployment.models:
+                self.forget_outcomes(model, region)
         self.delivered.clear()
 
     def log_lines(self, since: int) -> list[dict[str, Any]]:
