@@ -123,13 +123,12 @@ def _guarded(release: Release, model: Model, sight: Sight) -> Release | None:
     jobs, no client's job runs on it: an alarm that still fires there is of an earlier try, and is
     only waited for when it is that region's turn.
 
-    The candidate goes first. While clients' jobs run on it, and for as long as alarms remember it
-    after a rollback, the live version stays: what the two do to each other is not told apart, and
-    two rollbacks at once would leave nothing that is trusted.
+    The candidate goes first, and the live version stays for as long as its alarm may tell of what
+    the candidate did to it: two rollbacks at once would leave nothing that is trusted.
     """
     tier = releases.LEAST_URGENT_FIRST[0]  # the tier that every step gives some jobs
     early = releases.candidate_share(release, model, sight.region, tier) == 0
-    held = _live_is_held(release, model, sight)
+    held = _live_is_held(release, model, sight, beside=not early)
     for version in (release.candidate, release.live):
         if version is None or version not in sight.firing:
             continue
@@ -144,16 +143,26 @@ def _guarded(release: Release, model: Model, sight: Sight) -> Release | None:
     return None
 
 
-def _live_is_held(release: Release, model: Model, sight: Sight) -> bool:
-    """Whether alarms of the live version may tell of one that is, or just was, on trial.
+def _live_is_held(release: Release, model: Model, sight: Sight, *, beside: bool) -> bool:
+    """Whether alarms of the live version may tell of one that just began here, or just was.
 
-    Before its first region has ended its smoke jobs, no client's job has run on a candidate: one
-    that waits there, for an approval or an instance, leaves the live version guarded.
+    For one window of the guards after a step began, in the region whose turn it is, an alarm of the
+    live version waits for one of the candidate, which has fewer jobs to be judged by; and for one
+    window after a rollback. So the live version is guarded while another one is on trial, however
+    long that is paused or waits, and in regions that have not heard of it at once.
+
+    Args:
+        release: The record.
+        model: As configured.
+        sight: What this region sees.
+        beside: Whether clients' jobs run on the candidate here.
     """
-    if release.candidate is not None and release.step > 0:
-        return True
+    window_ms = 1000 * model.release.guard_window_s
+    at = releases.place(release)
+    if at is not None and at.region == sight.region and beside:
+        return abs(sight.now_ms - release.since_ms) < window_ms
     backs = [event.at_ms for event in release.events if event.what == releases.ROLLED_BACK]
-    return bool(backs) and abs(sight.now_ms - backs[-1]) < 1000 * model.release.guard_window_s
+    return bool(backs) and abs(sight.now_ms - backs[-1]) < window_ms
 
 
 def bereft(release: Release, model: Model, sight: Sight) -> bool:

@@ -261,7 +261,6 @@ def test_the_version_on_trial_goes_first_and_the_live_one_stays() -> None:
     model = configured("v0", "v1", "v2")
     release = replace(at(NEXT, Step.BATCH), previous="v0")
     live, both = {"v1": "slow fires"}, {"v1": "slow fires", "v2": "slow fires"}
-    assert decide(release, model, seen(THIRD, firing=live)) is None
     back = changed(release, seen(HERE, firing=both, now_ms=1000), model)
     assert (back.live, back.candidate, set(back.quarantined)) == ("v1", None, {"v2"})
 
@@ -270,6 +269,24 @@ def test_the_version_on_trial_goes_first_and_the_live_one_stays() -> None:
         assert decide(back, model, seen(region, firing=both, now_ms=within)) is None
     late = changed(back, seen(THIRD, firing=live, now_ms=within + 1), model)
     assert (late.live, set(late.quarantined)) == ("v0", {"v1", "v2"}), "it was not the candidate"
+
+
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("step", list(STEPS))
+def test_the_live_version_is_guarded_while_another_is_on_trial(step: Step, paused: bool) -> None:
+    """A release may wait for days, and the live version has most of the jobs meanwhile."""
+    model, window_ms = configured("v0", "v1", "v2"), 1000 * BAKING.guard_window_s
+    release = replace(at(NEXT, step), previous="v0", paused=paused)
+
+    def sight(region: str, now_ms: int) -> Sight:
+        return seen(region, firing={"v1": "failures fires"}, now_ms=now_ms)
+
+    if step is not Step.SMOKE:
+        assert decide(release, model, sight(NEXT, window_ms - 1)) is None, "it waits for v2's alarm"
+    for region, now_ms in ((NEXT, window_ms), (THIRD, 0)):
+        back = changed(release, sight(region, now_ms), model)
+        assert (back.live, back.candidate) == ("v0", "v2"), "v2 may be the mended one"
+        assert set(back.quarantined) == {"v1"}
 
 
 def test_a_candidate_that_no_client_has_met_protects_nobody() -> None:
