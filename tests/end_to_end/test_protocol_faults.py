@@ -250,6 +250,7 @@ def test_a_slot_that_a_retry_did_not_give_back_is_found(world: World, client: Te
     fault = world.fail(
         "die_before",
         function="complete",
+        operation="UpdateItem",
         when=lambda call: call.params.get("TableName") == world.names.gate,
     )
     job = client.submit(input={"name": "slot"})
