@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import Field, model_validator
 
 from config.fields import Strict, problem
+from config.guards import Guards
 from lambdas.domain import payloads
 from lambdas.domain import policy as policies
 
@@ -42,15 +43,16 @@ class Release(Strict):
                 )
         return self
 
-    def domain(self, *, guard_window_s: int, invocation_timeout_s: int) -> policies.Releasing:
-        """As the functions see it, with how far back the model's guards look."""
+    def domain(self, guards: Guards, *, invocation_timeout_s: int) -> policies.Releasing:
+        """As the functions see it, with what the model's guards look at."""
         least_s = bake_s_least(
-            guard_window_s=guard_window_s, invocation_timeout_s=invocation_timeout_s
+            guard_window_s=guards.window_s, invocation_timeout_s=invocation_timeout_s
         )
         return policies.Releasing(
             canary_share=self.canary_share,
             bake_s=self.bake_s or least_s,
             final_bake_s=self.final_bake_s or max(FINAL_BAKE_S, least_s),
             smoke=self.smoke,
-            guard_window_s=guard_window_s,
+            guard_window_s=guards.window_s,
+            guard_attempts_min=guards.attempts_min,
         )

@@ -619,10 +619,7 @@ def _domain_model(name: str, model: Model) -> policies.Model:
         versions={version: float(version == model.wanted) for version in model.versions},
         service_s=model.versions[model.wanted].service.typical_s,
         output=model.output.domain() if model.output else None,
-        release=model.release.domain(
-            guard_window_s=model.guards.window_s,
-            invocation_timeout_s=model.invocation_timeout_s,
-        ),
+        release=model.release.domain(model.guards, invocation_timeout_s=model.invocation_timeout_s),
         schedule=tuple(policies.Minimum(**each.model_dump()) for each in model.scaling.schedule),
         packages={
             name: policies.Package(

@@ -250,6 +250,7 @@ def status(release: Release, model: Model, regions: tuple[str, ...]) -> dict[str
         "order": list(release.order),
         "since_ms": release.since_ms if at else None,
         "until_ms": _until_ms(release, model) if at else None,
+        "judged": _judged(release) if at else None,
         "waits": release.waits,
         "paused": release.paused,
         "quarantined": dict(release.quarantined),
@@ -260,6 +261,14 @@ def status(release: Release, model: Model, regions: tuple[str, ...]) -> dict[str
         for region in regions
     }
     return document
+
+
+def _judged(release: Release) -> str | None:
+    """What judged the step before the present one; None at the first one."""
+    for event in reversed(release.events):
+        if event.what.startswith("step ") or event.what == "began":
+            return event.why or None
+    return None
 
 
 def _until_ms(release: Release, model: Model) -> int | None:

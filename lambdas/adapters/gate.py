@@ -43,6 +43,7 @@ class GateState:
         breaker: The model's breaker, and the outcomes that it counts.
         ended: Attempts that ended since counting began, by tier.
         started: Starts by tier since counting began, while several tiers had work.
+        tried: Attempts since counting began that ended on another version than the live one.
         plan: Which versions are to have which part of the jobs; None before the first beat.
     """
 
@@ -56,6 +57,7 @@ class GateState:
     breaker: Breaker = field(default_factory=Breaker)
     ended: Mapping[str, int] = field(default_factory=dict)
     started: Mapping[str, int] = field(default_factory=dict)
+    tried: int = 0
     plan: Plan | None = None
 
 
@@ -147,6 +149,7 @@ class Gate:
         ok: int = 0,
         bad: int = 0,
         ended: Mapping[str, int] | None = None,
+        tried: int = 0,
     ) -> GateState:
         """Give slots back and count outcomes. May be repeated; only the counts would then drift.
 
@@ -156,6 +159,7 @@ class Gate:
             ok: Attempts that succeeded.
             bad: Attempts that failed, but for those that say nothing of what serves now.
             ended: All attempts that ended, by tier.
+            tried: Those of them that ended on another version than the live one.
         """
         values: dict[str, Any] = {}
         clauses = []
@@ -165,6 +169,7 @@ class Gate:
         if ok or bad or ended:
             added = {"ok": ok, "bad": bad}
             added |= {f"ended_{tier}": number for tier, number in (ended or {}).items()}
+            added |= {"tried": tried} if tried else {}
             clauses.append("ADD " + ", ".join(f"{name} :{name}" for name in added))
             values |= {f":{name}": {"N": str(number)} for name, number in added.items()}
         if not clauses:
@@ -374,6 +379,7 @@ def _state(item: Mapping[str, Any]) -> GateState:
         ),
         ended=_counts(item, "ended_"),
         started=_counts(item, "started_"),
+        tried=int(number("tried")),
         plan=Plan.read(json.loads(item["plan"]["S"])) if "plan" in item else None,
     )
 

@@ -118,7 +118,7 @@ class Job:
             model may still be at work on it.
         version: Which version serves the current attempt.
         as_live: Whether that was the live one when the attempt was handed over: what others are
-            compared with.
+            compared with. None if there are no others.
         slot: The gate's token that the current attempt holds.
         message: The queue message that started the current attempt.
         token: Written by every transition, to recognise our own write after a time-out.

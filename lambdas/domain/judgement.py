@@ -45,6 +45,7 @@ class Sight:
         open_ms: Since when the model only gets probes here, its breaker being open, or None.
         smoke: How its smoke jobs fare here, if it is their turn.
         smoke_why: What became of them, in words.
+        tried: Attempts that ended here on other versions than the live one, since counting began.
         unapproved: Why the wanted version's package may not be released here; empty if it may.
         now_ms: This region's time.
     """
@@ -57,6 +58,7 @@ class Sight:
     open_ms: int | None = None
     smoke: Smoke = Smoke.NONE
     smoke_why: str = ""
+    tried: int = 0
     unapproved: str = ""
     now_ms: int
 
@@ -212,7 +214,7 @@ def _aligned(release: Release, model: Model, sight: Sight) -> Release | None:
 def _stepped(release: Release, model: Model, sight: Sight, at: Place) -> Release | None:
     """What the region whose turn it is makes of its step."""
     if release.anew:
-        return releases.repeat(release, why=PAUSED, now_ms=sight.now_ms)
+        return releases.repeat(release, why=PAUSED, tried=sight.tried, now_ms=sight.now_ms)
     version = str(release.candidate)
     why = _fault(release, sight, at)
     if why:
@@ -228,7 +230,7 @@ def _stepped(release: Release, model: Model, sight: Sight, at: Place) -> Release
         over = _baked(release, model, at, sight.now_ms)
     if not over:
         return releases.waiting(release, "")
-    return releases.advance(release, model, now_ms=sight.now_ms)
+    return releases.advance(release, model, tried=sight.tried, now_ms=sight.now_ms)
 
 
 def _tried_in_vain(release: Release, model: Model, sight: Sight, version: str) -> Release | None:

@@ -37,6 +37,7 @@ class Releasing:
         smoke: Inputs of the jobs that it must answer before it gets any of a client's.
         guard_window_s: How far back its guards look: so long a guard of another version may still
             tell of what it did.
+        guard_attempts_min: With fewer attempts in that time they conclude nothing.
     """
 
     canary_share: float = 0.1
@@ -44,6 +45,7 @@ class Releasing:
     final_bake_s: int = 900
     smoke: tuple[Any, ...] = ()
     guard_window_s: int = 300
+    guard_attempts_min: int = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,8 @@ class Event:
         region: Where, unless everywhere.
         why: Why, if that is not plain.
         share: The version's part of the jobs there from then on.
+        judged: Of a step that begins, or a release that ends: clients' attempts on the version that
+            ended in the step before. None after smoke jobs.
     """
 
     at_ms: int
@@ -58,6 +60,7 @@ class Event:
     region: str | None = None
     why: str = ""
     share: float | None = None
+    judged: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,7 @@ class Release:
         order: Regions in the order of this release; empty without a candidate.
         step: Index into the plan: every region's steps, in that order.
         since_ms: When the step began.
+        counted: What the gate of its region had counted of attempts on such versions by then.
         paused: Whether an operator holds everything but rollbacks.
         anew: Whether the step is to begin anew: the region whose turn it is sets `since_ms` then.
         promoted: Whether an operator wants no more waiting in this step.
@@ -89,6 +93,7 @@ class Release:
     order: tuple[str, ...] = ()
     step: int = 0
     since_ms: int = 0
+    counted: int = 0
     paused: bool = False
     anew: bool = False
     promoted: bool = False
@@ -241,16 +246,23 @@ def begin(release: Release, model: Model, regions: tuple[str, ...], *, now_ms: i
     )
 
 
-def advance(release: Release, model: Model, *, now_ms: int) -> Release:
+def advance(release: Release, model: Model, *, tried: int = 0, now_ms: int) -> Release:
     """Go one step further; after the last one of the last region the version is live.
+
+    Args:
+        release: The record.
+        model: As configured.
+        tried: What the region's gate has counted of attempts on versions that are not live.
+        now_ms: When.
 
     Raises:
         ValueError: Nothing is being released.
     """
     if release.candidate is None:
         raise ValueError(f"nothing of {release.model} is being released")
+    judged, why = _judged(release, model, tried)
     if release.step + 1 == len(release.order) * len(STEPS):
-        return _released(release, release.candidate, now_ms=now_ms)
+        return _released(release, release.candidate, why=why, judged=judged, now_ms=now_ms)
     further = replace(release, step=release.step + 1)
     at = place(further)
     if at is None:  # pragma: no cover - a release that has a candidate stands somewhere
@@ -261,9 +273,35 @@ def advance(release: Release, model: Model, *, now_ms: int) -> Release:
         what=f"step {at.step}",
         version=release.candidate,
         region=at.region,
+        why=why,
         share=candidate_share(further, model, at.region, tier),
+        judged=judged,
     )
-    return _changed(release, event, step=further.step, since_ms=now_ms)
+    return _changed(release, event, step=further.step, since_ms=now_ms, counted=tried)
+
+
+def _judged(release: Release, model: Model, tried: int) -> tuple[int | None, str]:
+    """By how many attempts the present step was judged, and the same in words.
+
+    Attempts of a version that stands in for the live one are among them: then nothing else
+    serves. A count may be a few off, for a write that timed out counts again.
+    """
+    at, smoke = place(release), len(model.release.smoke)
+    if at is None or at.step is Step.SMOKE:
+        return (
+            None,
+            f"judged by {_several(smoke, 'smoke job')}" if smoke else "judged by no smoke job",
+        )
+    judged = max(0, tried - release.counted)
+    if not judged:
+        return 0, "no attempt in it: only smoke jobs judged" if smoke else "nothing judged it"
+    if judged < model.release.guard_attempts_min:
+        return judged, f"judged by {_several(judged, 'attempt')}, too few for guards"
+    return judged, f"judged by {_several(judged, 'attempt')}"
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def skip(release: Release, away: frozenset[str], *, now_ms: int) -> Release | None:
@@ -309,8 +347,8 @@ def skip(release: Release, away: frozenset[str], *, now_ms: int) -> Release | No
     )
 
 
-def repeat(release: Release, *, why: str, now_ms: int) -> Release:
-    """Begin the present step anew."""
+def repeat(release: Release, *, why: str, tried: int = 0, now_ms: int) -> Release:
+    """Begin the present step anew; `tried` is what the region's gate has counted by now."""
     event = Event(
         at_ms=now_ms,
         what=AGAIN,
@@ -318,7 +356,7 @@ def repeat(release: Release, *, why: str, now_ms: int) -> Release:
         region=at.region if (at := place(release)) else None,
         why=why,
     )
-    return _changed(release, event, since_ms=now_ms)
+    return _changed(release, event, since_ms=now_ms, counted=tried)
 
 
 def drop(release: Release, *, why: str, now_ms: int) -> Release:
@@ -439,10 +477,13 @@ def waiting(release: Release, why: str) -> Release | None:
     return replace(release, revision=release.revision + 1, waits=why)
 
 
-def _released(release: Release, version: str, *, why: str = "", now_ms: int) -> Release:
+def _released(
+    release: Release, version: str, *, why: str = "", judged: int | None = None, now_ms: int
+) -> Release:
+    event = Event(at_ms=now_ms, what="released", version=version, why=why, share=1.0, judged=judged)
     return _changed(
         release,
-        Event(at_ms=now_ms, what="released", version=version, why=why, share=1.0),
+        event,
         live=version,
         previous=release.live,
         candidate=None,

@@ -271,7 +271,7 @@ class Dispatcher:
             result.deferred += 1
             self._later(model, ticket)
             return
-        as_live = version == versions.plan.live
+        as_live = version == versions.plan.live if versions.plan.live else None
         self._start(model, ticket, version, slot, result, as_live=as_live)
 
     def _void(self, ticket: Ticket, result: Round) -> None:
@@ -302,7 +302,7 @@ class Dispatcher:
         slot: str,
         result: Round,
         *,
-        as_live: bool,
+        as_live: bool | None,
     ) -> None:
         """Start one attempt and hand it over."""
         if ticket.job is None:

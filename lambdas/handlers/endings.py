@@ -25,6 +25,7 @@ from lambdas.domain.failures import MESSAGE_CHARACTERS_MAX, late_message
 from lambdas.domain.job import Job, Status
 from lambdas.domain.output import SOUND, Judge, Judgement
 from lambdas.domain.policy import Model, Policy
+from lambdas.domain.release import RELEASE_TENANT
 from lambdas.domain.retries import is_spared, retry_delay_s
 from lambdas.handlers.outcomes import Outcomes
 
@@ -40,6 +41,7 @@ class _Freed:
     ok: int = 0
     bad: int = 0
     ended: Counter[str] = field(default_factory=Counter)
+    tried: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +268,7 @@ class Endings:
                 ok=freed.ok,
                 bad=freed.bad,
                 ended=freed.ended,
+                tried=freed.tried,
             )
             if state.wanted_ms is not None:
                 self.functions.ring(model=model, tier=None, jobs=None)
@@ -296,6 +299,7 @@ class Endings:
         freed.bad += bad
         if ended:
             freed.ended[job.tier] += ended
+            freed.tried += int(job.as_live is False and job.tenant != RELEASE_TENANT)
 
 
 def result_keys(job: Job, policy: Policy, attempts: Iterable[int]) -> set[str]:

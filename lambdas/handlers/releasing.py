@@ -218,6 +218,7 @@ class Releasing:
             open_ms=state.breaker.open_ms,
             smoke=smoke,
             smoke_why=why,
+            tried=state.tried,
             unapproved=unapproved,
         )
 

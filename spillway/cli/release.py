@@ -343,6 +343,8 @@ def _show(console: Console, document: dict[str, Any]) -> None:
             f"({document['step_number']} of {document['steps']}) since "
             f"{_moment(document['since_ms'])}",
         )
+    if document["judged"]:
+        _print(console, f"last step  {document['judged']}")
     if document["until_ms"] is not None:
         _print(console, f"watched    until {_moment(document['until_ms'])}")
     if document["paused"]:

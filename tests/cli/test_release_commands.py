@@ -117,6 +117,8 @@ def test_status_tells_where_a_release_is(config: str, begun: Release) -> None:
     text = run(config, "status", "embedder", as_json=False).stdout
     assert "v2, step batch in us-east-1 (2 of 15)" in text
     assert "v1 90%, v2 10%" in text
+    assert "last step  judged by 1 smoke job" in text
+    assert told["judged"] == begun.events[-1].why
 
 
 def test_history_tells_what_happened(config: str, begun: Release) -> None:

@@ -289,6 +289,32 @@ def test_the_live_version_is_guarded_while_another_is_on_trial(step: Step, pause
         assert set(back.quarantined) == {"v1"}
 
 
+def test_history_tells_how_many_attempts_judged_each_step() -> None:
+    """A release that nobody tried looks like one that everybody tried."""
+    release, said = releases.begin(STABLE, BOTH, REGIONS, now_ms=0), []
+    for tried in (100, 100, 107, 150):
+        release = releases.advance(release, BOTH, tried=tried, now_ms=0)
+        said.append((release.events[-1].judged, release.events[-1].why))
+    assert said == [
+        (None, "judged by 1 smoke job"),
+        (0, "no attempt in it: only smoke jobs judged"),
+        (7, "judged by 7 attempts, too few for guards"),
+        (43, "judged by 43 attempts"),
+    ]
+    again = releases.repeat(release, why="it was paused", tried=170, now_ms=0)
+    onwards = releases.advance(again, BOTH, tried=175, now_ms=0)
+    assert onwards.events[-1].judged == 5, "of the step as it was repeated"
+    assert Release.read(onwards.document()) == onwards
+    careless = configured("v1", "v2", release=replace(BAKING, smoke=()))
+    for why in ("judged by no smoke job", "nothing judged it"):
+        release = releases.advance(
+            replace(release, step=len(STEPS) + (why[0] == "n")), careless, now_ms=0
+        )
+        assert release.events[-1].why == why
+    last = releases.advance(at(THIRD, Step.FULL), BOTH, tried=30, now_ms=0).events[-1]
+    assert (last.what, last.judged) == ("released", 30)
+
+
 def test_a_candidate_that_no_client_has_met_protects_nobody() -> None:
     """It may wait for its approval for days, while the live version turns bad."""
     release = replace(at(HERE, Step.SMOKE), previous="v0")

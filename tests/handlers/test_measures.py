@@ -180,6 +180,7 @@ def test_what_the_live_version_answers_is_told_as_such_too(
             started_ms=int(region.now_s * 1000),
             version=version,
             as_live=version == "v1",
+            slot=f"s.{version}.{tenant}",
             message="m-1",
         )
         assert begun.won
@@ -193,6 +194,8 @@ def test_what_the_live_version_answers_is_told_as_such_too(
     told(capsys)
     region.handler(complete)({"Records": records}, None)
 
+    tried = Gate(aws("dynamodb"), region.names.gate).state(MODEL).tried
+    assert tried == 1, "a release tells how many attempts judged it"
     seconds = {key[2:]: values for key, values in told(capsys).items() if key[0] == "ModelSeconds"}
     batch = "batch"
     assert seconds == {("v1", batch): [2], ("live", batch): [2], ("v2", batch): [2]}, (
