@@ -378,8 +378,6 @@ def _wait(deployment: Deployment, model: str, tier: TierName) -> OperatorAlarm:
     settings, multiples = deployment.models[model], deployment.alarms.wait_multiples
     target_s, times = deployment.tiers[tier].target_wait_s, getattr(multiples, tier)
     minutes = max(WAIT_MINUTES_MIN, math.ceil(settings.warm_up_s / MINUTE_S) + 1)
-    # Beat sees the age of the oldest job, which may be at work.
-    limit_s = times * target_s + settings.versions[settings.wanted].service.typical_s
     return OperatorAlarm(
         name=deployment.names.alarm(f"wait-{model}-{tier}"),
         section="oldest-wait-over-target",
@@ -388,7 +386,7 @@ def _wait(deployment: Deployment, model: str, tier: TierName) -> OperatorAlarm:
         first="Look at instances and waits: `spillway capacity`.",
         readings={"m": _own(deployment, metrics.OLDEST_WAIT, "Minimum", Model=model, Tier=tier)},
         sign=">",
-        threshold=round(limit_s, 3),
+        threshold=times * target_s,
         periods=minutes,
         needed=minutes,
         silent=True,

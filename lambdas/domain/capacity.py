@@ -122,6 +122,25 @@ def backlog(waiting: Mapping[str, int], unfinished: Mapping[str, int]) -> dict[s
     return {tier: min(number, unfinished.get(tier, 0)) for tier, number in waiting.items()}
 
 
+def oldest_waiting(
+    created_ms: Sequence[int], *, unfinished: int, waiting: int, in_use: int
+) -> int | None:
+    """When the oldest job of a tier that still waits was accepted; None if none does.
+
+    The index of unfinished jobs does not know which are at work: each start would be a write of it
+    more. Jobs start in about the order in which they came, so the oldest are those at work. One
+    that waits for a further attempt may be taken for one of them: then the next one counts.
+
+    Args:
+        created_ms: When jobs were accepted, oldest first: `in_use` and one more, if there are.
+        unfinished: All of them.
+        waiting: Messages in the tier's queue.
+        in_use: Slots in use: no more jobs than these are at work.
+    """
+    at_work = min(max(0, unfinished - waiting), in_use)
+    return created_ms[at_work] if at_work < len(created_ms) else None
+
+
 def pressure(model: Model, tiers: Sequence[Tier], load: Load) -> float:
     """Predicted wait / target wait of the tier that is worst off; above 1 its target is missed.
 

@@ -109,7 +109,8 @@ BACKLOG: Final = _seen(
 OLDEST_WAIT: Final = _seen(
     "OldestWait",
     "Seconds",
-    "Age of the oldest unfinished job; 0 while none waits, unless it is too old to be at work",
+    "Time since the oldest job that waits was accepted, earlier attempts of it included; 0 while "
+    "none waits. As jobs start in about the order they came, the oldest are taken to be at work",
     of="Tier",
 )
 

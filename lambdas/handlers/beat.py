@@ -8,7 +8,7 @@ and a few for the next.
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +25,7 @@ from lambdas.adapters.logs import logger
 from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.queues import Queues
 from lambdas.adapters.releases import Releases
-from lambdas.domain import regions, shares, spill
+from lambdas.domain import capacity, regions, shares, spill
 from lambdas.domain.capacity import Load
 from lambdas.domain.pace import Pace
 from lambdas.domain.policy import Model, Policy
@@ -209,14 +209,15 @@ class Beat:
         waiting = {
             tier.name: self.queues.waiting(model.name, tier.name) for tier in self.policy.tiers
         }
-        oldest_ms: dict[str, int] = {}
+        oldest_ms: defaultdict[str, list[int]] = defaultdict(list)
         unfinished: Counter[str] = Counter()
         for page in self.ledger.live(self.region, model.name, pages_max=LIVE_PAGES_MAX):
             for job in page:
                 # One that was cancelled at work counts as well: it holds its slot for now.
                 so_far.tenants[job.tenant] += 1
                 unfinished[job.tier] += 1
-                oldest_ms.setdefault(job.tier, job.created_ms)
+                if len(oldest_ms[job.tier]) <= len(state.used):
+                    oldest_ms[job.tier].append(job.created_ms)
         may_start = until_ms is None or now_ms < until_ms
         if may_start and any(waiting.values()) and slots > len(state.used):
             self.functions.ring(model=model.name, tier=None, jobs=None)
@@ -234,7 +235,19 @@ class Beat:
             "ended": dict(state.ended),
             "fleet": {name: [each.serving, each.ordered] for name, each in (fleet or {}).items()},
             "started": dict(state.started),
-            "oldest_s": {tier: (now_ms - at) / 1000 for tier, at in oldest_ms.items()},
+            "oldest_s": {
+                tier: (now_ms - at) / 1000
+                for tier, created_ms in oldest_ms.items()
+                if (
+                    at := capacity.oldest_waiting(
+                        created_ms,
+                        unfinished=unfinished[tier],
+                        waiting=waiting.get(tier, 0),
+                        in_use=len(state.used),
+                    )
+                )
+                is not None
+            },
         }
 
     def _fleet_of(self, model: Model) -> Mapping[str, Instances] | None:

@@ -89,7 +89,7 @@ class Measures:
             waiting = backlog.get(tier.name, 0)
             oldest_s = seen["oldest_s"].get(tier.name, 0.0)
             if not waiting and oldest_s < model.lease_s:
-                oldest_s = 0.0  # It is at work.
+                oldest_s = 0.0  # Dispatch has just taken it, or its end is on its way.
             self.metrics.publish(
                 {"Model": model.name, "Tier": tier.name},
                 [(metrics.BACKLOG, waiting), (metrics.OLDEST_WAIT, oldest_s)],

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from lambdas.domain.capacity import (
     CAPACITY_FRESH_S,
     Load,
     backlog,
+    oldest_waiting,
     predicted_wait_s,
     pressure,
     slots,
@@ -136,3 +138,24 @@ def test_pressure_without_instances_is_finite_and_asks_for_nothing_while_nothing
 def test_messages_of_jobs_that_ended_are_no_backlog() -> None:
     """A tenant that cancels ten thousand jobs must not buy GPUs for their messages."""
     assert backlog({"batch": 10_000, "standard": 3}, {"batch": 4}) == {"batch": 4, "standard": 0}
+
+
+@pytest.mark.parametrize(
+    ("unfinished", "waiting", "in_use", "accepted"),
+    [
+        (0, 0, 0, None),
+        (3, 3, 0, 10),
+        (3, 1, 2, 30),
+        (2, 0, 2, None),
+        (3, 0, 1, 20),  # one has lost its message
+        (3, 9, 2, 10),  # messages of jobs that have ended
+        (3, 1, 9, 30),  # slots of other tiers
+    ],
+)
+def test_the_oldest_that_waits_is_behind_those_at_work(
+    unfinished: int, waiting: int, in_use: int, accepted: int | None
+) -> None:
+    """An alarm on waits must not ring for a long job at work, nor be quiet for one forgotten."""
+    created = [10, 20, 30][:unfinished]
+    found = oldest_waiting(created, unfinished=unfinished, waiting=waiting, in_use=in_use)
+    assert found == accepted
