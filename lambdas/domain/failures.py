@@ -35,6 +35,23 @@ _RIGHTS = re.compile(
 """How services call it when a role, a key policy or credentials do not allow a call."""
 
 
+_DECLINED = re.compile(r"(?:\w+: )?Received client error \((?:400|413|415|422)\) from ")
+"""How SageMaker tells a container's status that says that the input is wrong, too large, of another
+kind, or makes no sense. Any other one below 500 may be the container's own fault: a route that it
+has not, credentials that it lacks, a limit of its own."""
+
+
+def blames_input(reason: str) -> bool:
+    """Whether SageMaker tells that the container found fault with the input.
+
+    Source:
+        Notifications that were seen, like "ClientError: Received client error (400) from model. See
+        the SageMaker Endpoint logs in your account for more information." None is documented: any
+        other text blames nothing.
+    """
+    return _DECLINED.match(reason) is not None
+
+
 def for_want_of_a_right(text: str) -> bool:
     """Whether an error code, or what SageMaker says of a failed attempt, is about permissions."""
     return _RIGHTS.search(text) is not None

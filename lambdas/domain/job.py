@@ -79,6 +79,8 @@ _END = frozenset({"live", "lease_ms", "input", "input_key"})
 _RUNNING = frozenset({Status.IN_PROGRESS})
 _MOVED = frozenset({"attempt", "owner", "live", "moves"})
 _FELL_BACK = frozenset({"attempt", "model", "live", "asked", "earlier"})
+_OF_MODEL = frozenset({"declined_by"})
+"""Names a version of the model that the job waits for."""
 _TOLD = frozenset({"live"})
 """Kept by the end of a job whose client wants to hear of it, until that is announced."""
 
@@ -108,6 +110,8 @@ class Job:
             attempts are not counted.
         spared: How many of its attempts failed of a version that was on trial or taken back, or
             while the breaker was open: they are not counted either.
+        declined_by: The version that found fault with the input, in an earlier attempt: if another
+            attempt is answered, the fault was that version's.
         asked: The model that the client asked for, when it fell back to another one.
         earlier: Attempts that counted when it did: those of the fallback model are counted anew.
         metadata: The client's own JSON, kept as it came.
@@ -148,6 +152,7 @@ class Job:
     copied: str | None = None
     moves: int | None = None
     spared: int | None = None
+    declined_by: str | None = None
     asked: str | None = None
     earlier: int | None = None
     metadata: str | None = None
@@ -209,15 +214,21 @@ TRANSITIONS: dict[str, Transition] = {
     "retry": Transition(
         sources=_RUNNING,
         target=Status.QUEUED,
-        sets=frozenset({"attempt", "error", "spared"}),
+        sets=frozenset({"attempt", "error", "spared", "declined_by"}),
         removes=_RUN,
     ),
     # Another model's turn, once: of a job whose attempt failed, and of one that waits in vain.
     "fall_back": Transition(
-        sources=_RUNNING, target=Status.QUEUED, sets=_FELL_BACK | {"error"}, removes=_RUN
+        sources=_RUNNING,
+        target=Status.QUEUED,
+        sets=_FELL_BACK | {"error"},
+        removes=_RUN | _OF_MODEL,
     ),
     "divert": Transition(
-        sources=frozenset({Status.QUEUED}), target=Status.QUEUED, sets=_FELL_BACK, removes=_RUN
+        sources=frozenset({Status.QUEUED}),
+        target=Status.QUEUED,
+        sets=_FELL_BACK,
+        removes=_RUN | _OF_MODEL,
     ),
     "move": Transition(
         sources=frozenset({Status.QUEUED}),

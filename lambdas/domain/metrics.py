@@ -138,7 +138,10 @@ COMPLETED: Final = _outcome(
     "Completed", "Count", "Attempts whose answer was committed, or ended their job as refused"
 )
 FAILED: Final = _outcome(
-    "Failed", "Count", "Attempts that failed, whether or not another one followed"
+    "Failed",
+    "Count",
+    "First attempts that failed, and further ones that cost their job no attempt; one that found "
+    "fault with its input counts once another one is answered",
 )
 INVALID_OUTPUT: Final = _outcome(
     "InvalidOutput",

@@ -55,6 +55,11 @@ def tries(job: Job) -> int:
     return job.attempt - (job.moves or 0) - (job.spared or 0) - (job.earlier or 0)
 
 
+def is_first(job: Job) -> bool:
+    """Whether the current attempt is the first that its model has made of a job."""
+    return job.attempt - (job.moves or 0) - (job.earlier or 0) == 1
+
+
 def retry_delay_s(
     job: Job, model: Model | None, *, now_ms: int, spared: bool = False
 ) -> float | None:

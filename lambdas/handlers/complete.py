@@ -14,7 +14,7 @@ from lambdas.adapters.ledger import Attempt
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.domain import payloads
-from lambdas.domain.failures import for_want_of_a_right, model_message
+from lambdas.domain.failures import blames_input, for_want_of_a_right, model_message
 from lambdas.domain.job import Job, parse_inference_id
 from lambdas.handlers.endings import (
     RESULT_BYTES_MAX,
@@ -225,12 +225,16 @@ class Completer:
             logger.info("late failure dropped", job_id=notification.job)
         else:
             message = message or model_message(self._error(job, notification), notification.reason)
-            job = self.endings.failed(job, code=code, message=message, now_ms=now_ms()).job
+            declined = blames_input(notification.reason)
+            job = self.endings.failed(
+                job, code=code, message=message, now_ms=now_ms(), declined=declined
+            ).job
             logger.info(
                 "attempt failed",
                 job_id=notification.job,
                 attempt=notification.attempt,
                 code=code,
+                declined=declined,
                 status=job.status if job else "unknown",
             )
         if job is not None and job.erased:

@@ -26,7 +26,7 @@ from lambdas.domain.job import Job, Status
 from lambdas.domain.output import SOUND, Judge, Judgement
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.release import RELEASE_TENANT
-from lambdas.domain.retries import is_spared, retry_delay_s
+from lambdas.domain.retries import is_first, is_spared, retry_delay_s
 from lambdas.handlers.outcomes import Outcomes
 
 RESULT_BYTES_MAX = 4 << 20
@@ -128,14 +128,26 @@ class Endings:
             self.outcomes.completed(
                 outcome.job, size=answer.size, judgement=judgement, now_ms=now_ms
             )
+            if outcome.job.declined_by is not None:
+                self.outcomes.declined_wrongly(outcome.job)
         self._ended(claim, outcome, now_ms=now_ms, ok=1)
         return outcome
 
-    def failed(self, job: Job, *, code: str, message: str, now_ms: int) -> Outcome:
+    def failed(
+        self, job: Job, *, code: str, message: str, now_ms: int, declined: bool = False
+    ) -> Outcome:
         """Try again, or elsewhere; fail the job when its attempts or its time are used up.
 
         The message of the next attempt is sent before the ledger knows of it, so that a queued
         job always has a message; one that is early waits until the ledger has caught up.
+
+        Args:
+            job: Whose attempt failed.
+            code: For programs.
+            message: For people.
+            now_ms: When.
+            declined: Whether the container found fault with the input. That says nothing of the
+                version until another attempt is answered.
         """
         spared, blamed = False, 1
         if job.status is Status.IN_PROGRESS:
@@ -156,6 +168,7 @@ class Endings:
                 attempt=job.attempt + 1,
                 error=error,
                 spared=(job.spared or 0) + 1 if spared else job.spared,
+                declined_by=job.version if declined else job.declined_by,
             )
         elif other is not None:
             self._send_next(job, other.name)
@@ -165,9 +178,11 @@ class Endings:
                 job, "fail", now_ms=now_ms, finished_ms=now_ms, error=error, live=_untold(job)
             )
         if outcome.won:
-            self.outcomes.failed(job, code=code)
+            # What further attempts of a job fail of says more of the job, unless they are spared.
+            if not declined and (spared or is_first(job)):
+                self.outcomes.failed(job, code=code)
             if job.slot:
-                self._free(job, job.slot, bad=blamed, ended=1)
+                self._free(job, job.slot, bad=0 if declined else blamed, ended=1)
         self._ended(job, outcome, now_ms=now_ms)
         return outcome
 

@@ -50,6 +50,11 @@ class Outcomes:
             values.append((metrics.INVALID_OUTPUT, 1))
         self._count(job, values)
 
+    def declined_wrongly(self, job: Job) -> None:
+        """Note that a version found fault with an input that was answered afterwards."""
+        if job.declined_by is not None:
+            self.seen[job.model, job.declined_by].append((metrics.FAILED, 1))
+
     def fell_back(self, job: Job) -> None:
         """Note that another model took a job over."""
         self.fallen[job.wished] += 1

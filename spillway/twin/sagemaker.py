@@ -66,6 +66,7 @@ class Assumptions:
             accepted and dropped.
         failure_notice: The body of a failure's notification names inference id and endpoint, or
             only the input's location.
+        failure_reason: It tells the container's status, or nothing of it.
         notifications: They come at least once, or sometimes never.
         notifications_odd_share: Share of notifications that come twice, or never.
         output: The object is there before its notification, or after.
@@ -77,6 +78,7 @@ class Assumptions:
     in_flight: Literal["requeued", "failed", "silent"] = "requeued"
     same_inference_id: Literal["both_run", "second_dropped"] = "both_run"
     failure_notice: Literal["inference_id", "input_location"] = "inference_id"
+    failure_reason: Literal["status", "general"] = "status"
     notifications: Literal["at_least_once", "sometimes_never"] = "at_least_once"
     notifications_odd_share: float = 0.0
     output: Literal["object_first", "notification_first"] = "object_first"
@@ -653,12 +655,15 @@ class SageMaker:
             self._deliver(endpoint, request, answer, reason=None)
         else:
             side = "client" if answer.status < 500 else "server"  # noqa: PLR2004 HTTP's own
+            told = f"Received {side} error ({answer.status}) from model."
+            if self.assumptions.failure_reason == "general":
+                told = "The model failed."
             self._deliver(
                 endpoint,
                 request,
                 answer,
-                reason=f"ClientError: Received {side} error ({answer.status}) from model. See the "
-                "SageMaker Endpoint logs in your account for more information.",
+                reason=f"ClientError: {told} See the SageMaker Endpoint logs in your account for "
+                "more information.",
             )
         self._pump(endpoint)
 

@@ -26,7 +26,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "complete": {"finished_ms": 20, "output": b"x"},
     "fail": {"finished_ms": 20, "error": {"code": "c", "message": "m"}},
     "refuse": {"finished_ms": 20, "error": {"code": "c", "message": "m"}},
-    "retry": {"attempt": 2, "error": {"code": "c", "message": "m"}},
+    "retry": {"attempt": 2, "error": {"code": "c", "message": "m"}, "declined_by": "v1"},
     "fall_back": {"attempt": 2, "model": "small", "live": "us-east-1#small", "asked": "chat"},
     "divert": {"attempt": 2, "model": "small", "live": "us-east-1#small", "asked": "chat"},
     "move": {"attempt": 2, "owner": "us-west-2", "live": "us-west-2#chat"},

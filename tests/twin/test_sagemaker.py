@@ -489,6 +489,27 @@ def test_a_failed_notification_may_name_only_its_input(bench: Bench) -> None:
     assert notice["requestParameters"] == {"inputLocation": "s3://payloads/in"}
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [("status", "Received client error (400) from model."), ("general", "The model")],
+)
+def test_a_failed_notification_tells_the_containers_status_or_not(
+    bench: Bench, told: Any, said: str
+) -> None:
+    """Complete reads from it whose fault a failure is, and must do without.
+
+    Not documented: docs, table of assumptions.
+    """
+    bench.deploy(
+        partial(Python, answers=lambda _: Answer(status=400)),
+        assumptions=Assumptions(failure_reason=told),
+    )
+    bench.invoke("x")
+    bench.scheduler.run_for(1)
+    (notice,) = bench.notices()
+    assert notice["failureReason"].startswith(f"ClientError: {said}")
+
+
 @pytest.mark.parametrize(("answer", "count"), [("at_least_once", 2), ("sometimes_never", 0)])
 def test_notifications_come_twice_or_never(bench: Bench, answer: Any, count: int) -> None:
     """SNS delivers at least once, and nobody promises that SageMaker always publishes.
