@@ -21,6 +21,8 @@ WAIT_MINUTES_MIN: Final = 3
 """Shorter waits over target are bursts."""
 IDLE_MINUTES: Final = 30
 """For which instances complete nothing before somebody is told: well over any warm-up."""
+UNDECIDED_MINUTES: Final = 5
+"""Without a decision about releases, which is due every minute."""
 WEBHOOKS_MIN: Final = 10
 """Tries in five minutes: of fewer, one application's bad address makes most."""
 
@@ -60,6 +62,7 @@ class OperatorAlarm:
         needed: How many of them must be so.
         missing: What a period without data counts as.
         silent: Whether another alarm tells of it.
+        quiet_minutes: For which it is not looked at when it is new.
     """
 
     name: str
@@ -75,6 +78,7 @@ class OperatorAlarm:
     needed: int = 1
     missing: Literal["notBreaching", "breaching"] = "notBreaching"
     silent: bool = False
+    quiet_minutes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +129,21 @@ def of_region(deployment: Deployment, region: str) -> Iterator[OperatorAlarm]:
         periods=3,
         needed=3,
         missing="breaching",
+    )
+    yield OperatorAlarm(
+        name=names.alarm("releases-undecided"),
+        section="releases-not-decided",
+        meaning="Nothing decides about releases: no version goes on, and none that turns bad is "
+        f"taken back by this region, for {UNDECIDED_MINUTES} minutes.",
+        first="Look at `not decided` and for errors in the log of release.",
+        readings={"m": _own(deployment, metrics.RELEASES_DECIDED, "Maximum", Region=region)},
+        sign="<",
+        threshold=1,
+        periods=UNDECIDED_MINUTES,
+        needed=UNDECIDED_MINUTES,
+        missing="breaching",
+        # A new one would ring for the minutes before the first run.
+        quiet_minutes=UNDECIDED_MINUTES,
     )
     yield _dead_letters(
         deployment,

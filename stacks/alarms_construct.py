@@ -127,6 +127,7 @@ class Alarms(Construct):
                 "DatapointsToAlarm": alarm.needed,
                 "TreatMissingData": alarm.missing,
                 **({"Period": alarm.period_s} if not alarm.expression else {}),
+                **(_warm_up(alarm.quiet_minutes) if alarm.quiet_minutes else {}),
                 **watched,
             },
         )
@@ -148,6 +149,15 @@ class Alarms(Construct):
     def _id(self, name: str) -> str:
         """Short, and the same whatever the deployment's name is."""
         return name.removeprefix(self._deployment.names.alarm(""))
+
+
+def _warm_up(minutes: int) -> dict[str, object]:
+    """An alarm's properties that keep it from being looked at while it is new."""
+    settings = {
+        "WarmUpPeriodDurationInMinutes": minutes,
+        "OnlyStartEvaluatingAfterWarmUpPeriodEnds": True,
+    }
+    return {"WarmUpConfiguration": settings}
 
 
 def _one(reading: Reading) -> dict[str, object]:

@@ -22,6 +22,7 @@ class Metric:
         dimensions: What there is a series for each of.
         resolution_s: 1 for what alarms of ten seconds need, else 60.
         meaning: For whoever reads a graph at night.
+        every_minute: Whether it is told every minute, whatever happens.
     """
 
     name: str
@@ -29,11 +30,12 @@ class Metric:
     dimensions: tuple[Literal["Model", "Tier", "Version", "Region", "Why"], ...]
     resolution_s: Literal[1, 60]
     meaning: str
+    every_minute: bool = False
 
     @property
     def without_jobs(self) -> bool:
         """Whether it has values while there are no jobs: what beat sees has."""
-        return self.resolution_s == 1
+        return self.resolution_s == 1 or self.every_minute
 
 
 def _seen(
@@ -170,6 +172,15 @@ READY: Final = Metric(
     resolution_s=1,
     meaning="1 while the region accepts and starts jobs, else 0; nothing if beat does not run",
 )
+RELEASES_DECIDED: Final = Metric(
+    name="ReleasesDecided",
+    unit="None",
+    dimensions=("Region",),
+    resolution_s=60,
+    meaning="Of each run of release: 1 if it decided about every model, else 0; nothing if it does "
+    "not run",
+    every_minute=True,
+)
 SLOTS_REPAIRED: Final = _happening(
     "SlotsRepaired", "Count", "Slots that nobody held, and that sweep gave back", of="Model"
 )
@@ -217,6 +228,7 @@ METRICS: Final = (
     OUTPUT_SIZE,
     FELL_BACK,
     READY,
+    RELEASES_DECIDED,
     SLOTS_REPAIRED,
     MOVED,
     WEBHOOK_FAILURES,

@@ -6,10 +6,13 @@ Whatever called it says nothing that is believed: alarms are asked what they say
 from typing import Any
 
 from lambdas.adapters.alarms import Alarms
+from lambdas.adapters.clock import now_ms
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.logs import logger
+from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.registry import Registry
 from lambdas.adapters.releases import Releases
+from lambdas.domain import metrics
 from lambdas.handlers.ports import endings
 from lambdas.handlers.releasing import Releasing
 from lambdas.wiring import Execution, Function, Handler
@@ -18,6 +21,7 @@ from lambdas.wiring import Execution, Function, Handler
 def create(execution: Execution) -> Handler:
     """Wire the releases of an execution environment."""
     names, shared = execution.names, endings(execution)
+    telling = Metrics(names.metrics)
     dynamodb = execution.client("dynamodb")
     releasing = Releasing(
         region=execution.region,
@@ -33,9 +37,11 @@ def create(execution: Execution) -> Handler:
     )
 
     def handle(_event: dict[str, Any], context: Any) -> dict[str, int]:
-        changes = releasing.once(time_left_ms=context.get_remaining_time_in_millis)
-        logger.info("releases decided", changes=changes)
-        return changes
+        decided = releasing.once(time_left_ms=context.get_remaining_time_in_millis)
+        told = [(metrics.RELEASES_DECIDED, float(decided.about_all))]
+        telling.publish({"Region": execution.region}, told, at_ms=now_ms())
+        logger.info("releases decided", changes=decided.changes, about_all=decided.about_all)
+        return decided.changes
 
     return handle
 

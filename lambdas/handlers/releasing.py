@@ -47,6 +47,19 @@ TIME_LEFT_MS_MIN = 8_000
 TICK_MS = 60_000
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What one run decided.
+
+    Attributes:
+        changes: How many changes were made, by model.
+        about_all: Whether it came to a decision about every model.
+    """
+
+    changes: dict[str, int]
+    about_all: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Releasing:
     """One region's part in the releases."""
@@ -62,8 +75,8 @@ class Releasing:
     queues: Queues
     functions: Functions
 
-    def once(self, *, time_left_ms: Callable[[], int]) -> dict[str, int]:
-        """Decide about every model; returns how many changes were made, by model.
+    def once(self, *, time_left_ms: Callable[[], int]) -> Decided:
+        """Decide about every model.
 
         What cannot be seen is not judged: then nothing changes until the next minute. All that is
         bad is taken back before anything goes on: what the steps of one release need, and how
@@ -78,7 +91,7 @@ class Releasing:
             firing = self._firing(known)
         except AWS_ERRORS as error:
             logger.error("releases not decided", reason=reason(error))
-            return {}
+            return Decided({}, about_all=False)
         away = frozenset(
             region for region, lease in leases.items() if lease.state in {LOST, DRAINED}
         )
@@ -93,22 +106,26 @@ class Releasing:
             )
 
         changes: Counter[str] = Counter()
+        about_all = True
         models = self._in_turn(now_ms())
         for model in models:
             try:
                 if model.name in known:
                     changes[model.name] += self._urgently(model, known, sight(model))
             except AWS_ERRORS as error:
+                about_all = False
                 logger.error("release not judged", model=model.name, reason=reason(error))
         for model in models:
             if time_left_ms() < TIME_LEFT_MS_MIN:
+                about_all = False
                 logger.warning("release ran out of time", model=model.name)
                 break
             try:
                 changes[model.name] += self._model(model, known.get(model.name), sight(model))
             except AWS_ERRORS as error:
+                about_all = False
                 logger.error("release not decided", model=model.name, reason=reason(error))
-        return dict(changes)
+        return Decided(dict(changes), about_all=about_all)
 
     def _in_turn(self, at_ms: int) -> list[Model]:
         """All models, every minute another one first: whoever is last is not always last."""

@@ -155,10 +155,10 @@ def watch(
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Wait until a version is live everywhere.
+    """Wait until a version is live in every region: one watch for all of them, however they fare.
 
-    Exits with 0 then; with 1 if it was taken back or is not wanted any more, with 5 if it takes
-    longer than the timeout.
+    It reads the one record that all regions write, through any of them. Exits with 0 then; with 1
+    if it was taken back or is not wanted any more, with 5 if it takes longer than the timeout.
     """
     asked = _asked(config, model, endpoint_url)
     wanted = version or asked.model.wanted

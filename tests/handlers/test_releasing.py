@@ -1,5 +1,6 @@
 """What the release function does to records, queues and jobs, and when it dies at that."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -251,6 +252,30 @@ def test_what_nobody_sees_nobody_judges(begun: Region) -> None:
     begun.faults = {}
     tick(begun)
     assert record(begun).step == 1
+
+
+def test_a_run_that_decides_nothing_is_no_decision(
+    begun: Region, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A function that runs every minute and is refused every time looks well from outside."""
+
+    def said() -> list[float]:
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return [value for line in lines for value in line.get("ReleasesDecided", [])]
+
+    said()
+    tick(begun)
+    assert said() == [1]
+
+    def refuse() -> None:
+        raise error("AccessDenied", "DescribeAlarms")
+
+    begun.faults = {"DescribeAlarms": refuse}
+    tick(begun)
+    assert said() == [0]
+    begun.faults = {}
+    tick(begun, left_ms=0)
+    assert said() == [0]
 
 
 def test_a_record_that_somebody_else_changed_is_read_again(begun: Region) -> None:

@@ -131,7 +131,7 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "dynamodb:PutItem": {table("ledger")},
         "sqs:SendMessage": tiers(),
         "cloudwatch:DescribeAlarms": {
-            f"arn:aws:cloudwatch:{HERE}:alarm:spillway-dev-guard-*",
+            f"arn:aws:cloudwatch:{HERE}:alarm:*",
         },
         "lambda:InvokeFunction": {function("dispatch")},
     },
