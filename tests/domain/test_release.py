@@ -436,11 +436,20 @@ def test_a_promoted_step_ends_at_once_if_all_is_well() -> None:
 def test_no_step_ends_while_most_attempts_fail(step: Step) -> None:
     """Nobody knows which version fails; an operator who releases a mended one goes on."""
     release, late_ms = at(NEXT, step), 1000 * 86_400
-    sight = seen(NEXT, open_ms=5, now_ms=late_ms)
+    sight = seen(NEXT, open_ms=5, smoke=Smoke.NONE, now_ms=late_ms)
 
     waits = changed(release, sight)
     assert (waits.step, waits.waits) == (release.step, f"most attempts fail in {NEXT}")
     assert changed(replace(release, promoted=True), sight).step == release.step + 1
+
+
+def test_a_mended_version_that_answers_its_smoke_jobs_gets_past_them() -> None:
+    """Every other version fails, so the breaker stays open until it has some of the jobs."""
+    sight = seen(NEXT, open_ms=5, now_ms=10)
+    release = at(NEXT, Step.SMOKE)
+
+    assert changed(release, replace(sight, smoke=Smoke.RUNNING)).step == release.step
+    assert changed(release, replace(sight, smoke=Smoke.PASSED)).step == release.step + 1
 
 
 def test_a_candidate_that_everything_runs_on_goes_back_when_most_attempts_fail() -> None:
