@@ -192,11 +192,12 @@ def _stuck(model: Model, snapshot: Mapping[str, Any], now_ms: int) -> bool:
 def taken_over(job: Job, other: Model) -> dict[str, Any]:
     """The attributes of a job that another model takes over: its next attempt is the first there.
 
-    What the client asked for is kept, and how many attempts do not count any more.
+    What the client asked for is kept, and how many attempts do not count any more: those that the
+    first model was spared too, which say nothing of this one.
     """
     return {
         "attempt": job.attempt + 1,
         "model": other.name,
         "asked": job.model,
-        "earlier": (job.earlier or 0) + tries(job),
+        "earlier": (job.earlier or 0) + tries(job) + (job.spared or 0),
     }

@@ -79,8 +79,8 @@ _END = frozenset({"live", "lease_ms", "input", "input_key"})
 _RUNNING = frozenset({Status.IN_PROGRESS})
 _MOVED = frozenset({"attempt", "owner", "live", "moves"})
 _FELL_BACK = frozenset({"attempt", "model", "live", "asked", "earlier"})
-_OF_MODEL = frozenset({"declined_by"})
-"""Names a version of the model that the job waits for."""
+_OF_MODEL = frozenset({"declined_by", "spared"})
+"""Says something of the model that had the job, and nothing of the one that takes it over."""
 _TOLD = frozenset({"live"})
 """Kept by the end of a job whose client wants to hear of it, until that is announced."""
 
@@ -113,7 +113,8 @@ class Job:
         declined_by: The version that found fault with the input, in an earlier attempt: if another
             attempt is answered, the fault was that version's.
         asked: The model that the client asked for, when it fell back to another one.
-        earlier: Attempts that counted when it did: those of the fallback model are counted anew.
+        earlier: Attempts of that model, spared ones too, and moves left out: those of the fallback
+            model are counted anew, and so is what they are spared.
         metadata: The client's own JSON, kept as it came.
         trace_id: The trace that the request belonged to.
         webhook: Where the client wants to hear of the job's end.

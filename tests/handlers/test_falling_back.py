@@ -13,6 +13,7 @@ from lambdas.adapters.ledger import Attempt
 from lambdas.domain.job import Job, Status, inference_id
 from lambdas.domain.moves import Order
 from lambdas.domain.regions import LOST, Part
+from lambdas.domain.retries import tries
 from lambdas.handlers import complete, sweep
 from tests.handlers.region import HERE, MODEL, NEXT, DiedError, Region, aws
 
@@ -154,6 +155,37 @@ def test_a_job_falls_back_once(region: Region) -> None:
 
     assert view(region, job)["status"] == "failed"
     assert (used(region, MODEL), used(region, OTHER), live(region, OTHER)) == (set(), set(), [])
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_other_models_first_attempt_is_its_first_whatever_was_spared_before(
+    region: Region, capsys: pytest.CaptureFixture[str], *, waits: bool
+) -> None:
+    """While a model's versions are all bad, its fallback gets its jobs, and has guards of its own.
+
+    They would see none of these fail, and a bad version of the fallback model would stay.
+    """
+    region.see(models={OTHER: IDLE})
+    job = running(region, deadline_s=DEADLINE_S)
+    now_ms = int(1000 * region.now_s)
+    assert region.ledger.apply(
+        region.job(job), "retry", now_ms=now_ms, attempt=2, error={"code": "x"}, spared=1
+    ).won
+    if waits:
+        busy(region)
+        repair(region)
+    else:
+        assert start(region, job, model=MODEL, attempt=2, slot="1.s.2")
+        hear(region, job, attempt=2)
+    fallen = region.job(job)
+    assert (fallen.model, fallen.attempt, fallen.spared, tries(fallen)) == (OTHER, 3, None, 1)
+    assert start(region, job, model=OTHER, attempt=3)
+    capsys.readouterr()
+
+    hear(region, job, attempt=3)
+
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["Failed"] for each in told if each.get("Failed")] == [[1.0]]
 
 
 def test_a_lease_that_ran_out_ends_like_a_failure(region: Region) -> None:
