@@ -183,10 +183,12 @@ class Version(Strict):
         """A digest of what answers: another one is another version, and needs another name.
 
         What may change in place is left out: how long an instance may take to start and how large
-        its disk is, what it costs and is expected to do, and what serves it on the twin.
+        its disk is, what it costs and is expected to do, and what serves it on the twin. So is what
+        is not set: a field that we add later must not make other versions of those that are there.
         """
         held: dict[str, Any] = self.model_dump(
             mode="json",
+            exclude_none=True,
             include={
                 "image",
                 "environment",
@@ -196,7 +198,9 @@ class Version(Strict):
                 "package",
             },
         )
-        held["artifact"] = self.artifact.model_dump(mode="json", exclude={"directory"})
+        held["artifact"] = self.artifact.model_dump(
+            mode="json", exclude={"directory"}, exclude_none=True
+        )
         return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
