@@ -156,8 +156,9 @@ REFUSED: Final = _outcome(
 MODEL_SECONDS: Final = _measured(
     "ModelSeconds",
     "Seconds",
-    "From the start of an attempt to its answer, hand-off included; what the live one of "
-    f"several versions answered is told of `{LIVE}` too, and smoke jobs are left out",
+    "From the start of an attempt to the word of its answer, hand-off included; what the live one "
+    f"of several versions answered is told of `{LIVE}` too, and smoke jobs are left out, as are "
+    "answers that sweep finds",
 )
 OUTPUT_SIZE: Final = _measured(
     "OutputSize", "Bytes", "Of an answer, as the model wrote it; of the same answers"

@@ -3,7 +3,8 @@
 import base64
 import binascii
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
@@ -42,6 +43,7 @@ class Notification:
         reason: Why it failed; empty otherwise.
         failure_location: `s3://` address of the container's error, when the notification names one.
         endpoint: Which endpoint answered, when the notification says so.
+        sent_ms: When it came into our queue: we may be late to read it.
     """
 
     job: str
@@ -51,10 +53,15 @@ class Notification:
     reason: str
     failure_location: str | None = None
     endpoint: str | None = None
+    sent_ms: int | None = None
 
 
-def read_notification(text: str) -> Notification | None:
+def read_notification(text: str, *, sent_ms: int | None = None) -> Notification | None:
     """Read a notification.
+
+    Args:
+        text: The message's body.
+        sent_ms: When the message was sent.
 
     Returns:
         None for one that names no attempt of ours: sweep finds that attempt by its lease.
@@ -78,6 +85,7 @@ def read_notification(text: str) -> Notification | None:
         reason="" if succeeded else str(document.get("failureReason") or "no reason given"),
         failure_location=None if succeeded else _failure_location(document),
         endpoint=_endpoint(document),
+        sent_ms=sent_ms,
     )
 
 
@@ -121,9 +129,9 @@ class Completer:
     payloads: Payloads
     refusals: Refusals
 
-    def work_off(self, text: str) -> None:
-        """Commit what one notification says."""
-        notification = read_notification(text)
+    def work_off(self, text: str, *, sent_ms: int) -> None:
+        """Commit what one notification says, which was sent at `sent_ms`."""
+        notification = read_notification(text, sent_ms=sent_ms)
         if notification is None:
             logger.warning("notification dropped: it names no attempt of ours")
             return
@@ -158,7 +166,8 @@ class Completer:
             self._failed(notification, code=INVALID_OUTPUT, message=answer.judgement.message)
             return
         claim = Attempt(notification.job, self.region, notification.attempt)
-        outcome = self.endings.completed(claim, answer, now_ms=now_ms())
+        told = replace(answer, at_ms=notification.sent_ms)
+        outcome = self.endings.completed(claim, told, now_ms=now_ms())
         if outcome.job is not None and outcome.job.erased:
             self._erase(outcome.job, notification.attempt)
         logger.info(
@@ -275,7 +284,7 @@ def create(execution: Execution) -> Handler:
         failures = []
         for record in event["Records"]:
             try:
-                completer.work_off(record["body"])
+                completer.work_off(record["body"], sent_ms=_sent_ms(record))
             except AWS_ERRORS as error:
                 # Without the trace: what AWS says may quote the request.
                 logger.error("notification left for another try", reason=reason(error))
@@ -284,6 +293,11 @@ def create(execution: Execution) -> Handler:
         return {"batchItemFailures": failures}
 
     return handle
+
+
+def _sent_ms(record: Mapping[str, Any]) -> int:
+    """When a message was sent: it stays the same when the message is delivered again."""
+    return int(record.get("attributes", {}).get("SentTimestamp", now_ms()))
 
 
 handle = Function(create)

@@ -53,12 +53,14 @@ class Answer:
         key: The object's key in this region's bucket, or None.
         size: Bytes, as the model wrote them; None if nobody looked.
         judgement: Whether it is what the model promises, and what becomes of the attempt.
+        at_ms: When SageMaker told of it; None if it was found later, by nobody knows how much.
     """
 
     packed: bytes | None = None
     key: str | None = None
     size: int | None = None
     judgement: Judgement = SOUND
+    at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ class Endings:
             )
         if outcome.won and outcome.job is not None:
             self.outcomes.completed(
-                outcome.job, size=answer.size, judgement=judgement, now_ms=now_ms
+                outcome.job, size=answer.size, judgement=judgement, at_ms=answer.at_ms
             )
             if outcome.job.declined_by is not None:
                 self.outcomes.declined_wrongly(outcome.job)

@@ -33,15 +33,25 @@ class Outcomes:
     measured: dict[tuple[str, str, str], Values] = field(default_factory=lambda: defaultdict(list))
     fallen: Counter[str] = field(default_factory=Counter)
 
-    def completed(self, job: Job, *, size: int | None, judgement: Judgement, now_ms: int) -> None:
-        """Note that an attempt's answer was committed; `size` is its bytes, if known."""
+    def completed(
+        self, job: Job, *, size: int | None, judgement: Judgement, at_ms: int | None
+    ) -> None:
+        """Note that an attempt's answer was committed.
+
+        Args:
+            job: As it is then.
+            size: Of the answer in bytes, if known.
+            judgement: Of the answer.
+            at_ms: When it was there, if known: how late we are is not the version's fault, and
+                would take a good one back.
+        """
         values: Values = [(metrics.COMPLETED, 1)]
         if judgement.invalid:
             values.append((metrics.INVALID_OUTPUT, 1))
         if judgement.refused:
             values.append((metrics.REFUSED, 1))
         self._count(job, values)
-        self._measure(job, size=size, now_ms=now_ms)
+        self._measure(job, size=size, at_ms=at_ms)
 
     def failed(self, job: Job, *, code: str) -> None:
         """Note that an attempt failed; `job` is as it was at work."""
@@ -81,13 +91,13 @@ class Outcomes:
         if job.version is not None:
             self.seen[job.model, job.version] += values
 
-    def _measure(self, job: Job, *, size: int | None, now_ms: int) -> None:
+    def _measure(self, job: Job, *, size: int | None, at_ms: int | None) -> None:
         """Note what versions are compared by; smoke jobs are not what clients ask for."""
         if job.version is None or job.tenant == RELEASE_TENANT:
             return
         values: Values = []
-        if job.started_ms is not None:
-            values.append((metrics.MODEL_SECONDS, (now_ms - job.started_ms) / 1000))
+        if job.started_ms is not None and at_ms is not None:
+            values.append((metrics.MODEL_SECONDS, max(0, at_ms - job.started_ms) / 1000))
         if size is not None:
             values.append((metrics.OUTPUT_SIZE, size))
         for version in (job.version, metrics.LIVE) if job.as_live else (job.version,):

@@ -160,6 +160,26 @@ def test_outcomes_are_told_by_version_and_batch(
     assert HERE not in str(found)
 
 
+def test_who_is_late_to_read_an_answer_makes_no_version_slow(
+    region: Region, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An outage of ours would else take the live version back, everywhere, for its service time."""
+    job = region.submitted()
+    region.start(job)
+    region.sleep(2)
+    said = {"inferenceId": inference_id(job, 1), "invocationStatus": "Completed"}
+    record = {
+        "messageId": "n-1",
+        "body": json.dumps(said | {"responseBody": {"content": "[1]"}}),
+        "attributes": {"SentTimestamp": str(int(1000 * region.now_s))},
+    }
+    region.sleep(300)
+    told(capsys)
+    region.handler(complete)({"Records": [record]}, None)
+
+    assert told(capsys)["ModelSeconds", MODEL, "v1", "standard"] == [2]
+
+
 def test_what_the_live_version_answers_is_told_as_such_too(
     region: Region, capsys: pytest.CaptureFixture[str]
 ) -> None:
