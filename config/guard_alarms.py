@@ -96,10 +96,13 @@ class _Watched:
     def ratio(self, compared: "_Compared", tier: TierName, *, most: float) -> OperatorAlarm:
         """Fires when a statistic is too far from the live version's; of sizes, also below it.
 
-        Of the live version itself it is silent: both are the same. Of `attempts_min` attempts the
-        ratio must be twice that of very many, since percentiles of few lie: of two equal versions
-        whose service times are log-normal (sigma 1), twenty attempts of one against 180 of the
-        other would differ by half in a twelfth of the windows; by twice that in one of 300.
+        Of the live version itself it is silent: both are the same. Of `attempts_min` attempts, of
+        whichever has fewer, the ratio must be twice that of very many, since percentiles of few
+        lie: of two equal versions whose service times are log-normal (sigma 1), twenty attempts of
+        one against 180 of the other would differ by half in a twelfth of the windows; by twice that
+        in one of 300. The live one has few when a region is wholly on another, and when that one
+        has just become live: then 180 against twenty would differ by half in a quarter of the
+        windows, and by twice that in one of 70.
         """
         least = self.guards.attempts_min
         ratio = "ours / live"
@@ -107,12 +110,13 @@ class _Watched:
             ratio = "IF(ours > live, ours / live, live / ours)"
         # CloudWatch knows no AND between series: a product of comparisons is one.
         enough = f"(our_count >= {least}) * (live_count >= {least})"
+        fewer = "IF(our_count < live_count, our_count, live_count)"
         return self.alarm(
             f"{compared.guard}-{tier}",
             compared.section,
             f"{compared.words} of {tier} jobs of {self.model} {self.version} and of the live "
             f"version differ by a factor of more than {most:g}, of many attempts in "
-            f"{self.guards.window_s} s; of only {least}, by twice that.",
+            f"{self.guards.window_s} s; of only {least} of one of them, by twice that.",
             readings={
                 "ours": self.reading(compared.metric, compared.statistic, tier=tier),
                 "live": self.reading(
@@ -123,7 +127,7 @@ class _Watched:
                     compared.metric, "SampleCount", version=metrics.LIVE, tier=tier
                 ),
             },
-            expression=f"IF({enough}, {ratio} / (1 + {least} / our_count), 0)",
+            expression=f"IF({enough}, {ratio} / (1 + {least} / {fewer}), 0)",
             threshold=most,
         )
 
