@@ -205,10 +205,10 @@ def deleted_before_started() -> None:
     """A death between the two loses the job's message for good."""
     start = Dispatcher._start
 
-    def early(self: Dispatcher, model: Model, *args: Any) -> None:
+    def early(self: Dispatcher, model: Model, *args: Any, **more: Any) -> None:
         ticket = the(Ticket, args)
         self.queues.delete(model.name, ticket.tier, [ticket])
-        start(self, model, *args)
+        start(self, model, *args, **more)
 
     put(Dispatcher, "_start", early)
     without_net()
@@ -218,12 +218,12 @@ def invoked_before_started() -> None:
     """The model works on a job that the ledger may not let start."""
     start = Dispatcher._start
 
-    def early(self: Dispatcher, model: Model, *args: Any) -> None:
+    def early(self: Dispatcher, model: Model, *args: Any, **more: Any) -> None:
         ticket = the(Ticket, args)
         job = self.ledger.get(ticket.job) if ticket.job else None
         if job is not None and job.status is Status.QUEUED:
             self._invoke(model, replace(job, version=next(iter(model.versions))))
-        start(self, model, *args)
+        start(self, model, *args, **more)
 
     put(Dispatcher, "_start", early)
 
@@ -242,10 +242,10 @@ def slot_not_kept() -> None:
     """The slot of a job that has started is given to another one."""
     run = Dispatcher._start
 
-    def start(self: Dispatcher, model: Model, *args: Any) -> None:
+    def start(self: Dispatcher, model: Model, *args: Any, **more: Any) -> None:
         result = the(Round, args)
         before = set(result.kept)
-        run(self, model, *args)
+        run(self, model, *args, **more)
         self.gate.release(model.name, result.kept - before)
 
     put(Dispatcher, "_start", start)
@@ -324,11 +324,13 @@ def retried_without_a_message() -> None:
     """The ledger says queued, and nothing is in any queue when the sender dies in between."""
     failed = Endings.failed
 
-    def late(self: Endings, job: Job, *, code: str, message: str, now_ms: int) -> Outcome:
+    def late(
+        self: Endings, job: Job, *, code: str, message: str, now_ms: int, **more: Any
+    ) -> Outcome:
         model = self.policy.models.get(job.model)
         delay_s = retry_delay_s(job, model, now_ms=now_ms)
         if job.status is not Status.IN_PROGRESS or delay_s is None:
-            return failed(self, job, code=code, message=message, now_ms=now_ms)
+            return failed(self, job, code=code, message=message, now_ms=now_ms, **more)
         error = {"code": code, "message": message}
         outcome = self.ledger.apply(
             job, "retry", now_ms=now_ms, attempt=job.attempt + 1, error=error
@@ -430,14 +432,14 @@ def word_that_work_waits_never_left() -> None:
 CAUGHT: Final[dict[Callable[[], None], Caught]] = {
     attempt_not_compared: Caught(12, 100),
     completed_from_any_state: Caught(2, 20),
-    completed_although_cancelled: Caught(4, 20),
-    started_again_by_any_message: Caught(19, 80),
-    ledger_before_message: Caught(21, 80),
+    completed_although_cancelled: Caught(2, 20),
+    started_again_by_any_message: Caught(29, 100),
+    ledger_before_message: Caught(14, 80),
     key_not_in_the_id: Caught(0, 20),
     deleted_before_invoked: Caught(14, 80),
     deleted_before_started: Caught(14, 80),
     invoked_before_started: Caught(0, 20),
-    early_messages_dropped: Caught(63, 150),
+    early_messages_dropped: Caught(32, 150),
     slot_not_kept: Caught(0, 20),
     slots_of_a_broken_round_kept: Caught(0, 20),
     most_urgent_only: Caught(8, 80),
