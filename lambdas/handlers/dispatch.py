@@ -7,7 +7,7 @@ is delivered again, or a lease that sweep finds.
 
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,8 +35,11 @@ TIME_LEFT_MS_MIN = 15_000
 """A round of ten jobs must fit into what is left of the function's time."""
 UNKNOWN_JOB_MS = 60_000
 """A message precedes its ledger item; one whose job is still unknown after this is dropped."""
+EARLY_PAUSES_S = (0.05, 0.1, 0.2)
+"""A message that was sent just now is tried again after these: its ledger item is on its way."""
+JUST_NOW_MS = 2_000
 EARLY_RETRY_S = 5
-"""When a message that is early is looked at again."""
+"""When a message that is early all the same is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ class Dispatcher:
     payloads: Payloads
     functions: Functions
     endings: Endings
+    pause: Callable[[float], None]
 
     def run(self, bell: Bell, *, time_left_ms: Any) -> Counter[str]:
         """Fill the model's free slots.
@@ -309,29 +313,49 @@ class Dispatcher:
             logger.warning("malformed message dropped", message_id=ticket.message)
             result.done.append(ticket)
             return
-        at_ms = now_ms()
         claim = Attempt(ticket.job, self.region, ticket.attempt, model.name)
         # Without an answer the job may hold the slot: then sweep gives it back, if nobody does.
         result.kept.add(slot)
-        outcome = self.ledger.apply(
-            claim,
-            "start",
-            now_ms=at_ms,
-            started_ms=at_ms,
-            lease_ms=at_ms + 1000 * model.lease_s,
-            version=version,
-            as_live=as_live,
-            slot=slot,
-            message=ticket.message,
-        )
+        outcome = self._claimed(model, ticket, claim, version, slot, as_live=as_live)
         job = outcome.job
         if not outcome.won or job is None:
             result.kept.discard(slot)
-            self._refused(model, ticket, outcome, at_ms, result)
+            self._refused(model, ticket, outcome, now_ms(), result)
             return
         if job.slot != slot:
             result.kept.discard(slot)
         self._hand_over(model, ticket, job, slot, result)
+
+    def _claimed(
+        self,
+        model: Model,
+        ticket: Ticket,
+        claim: Attempt,
+        version: str,
+        slot: str,
+        *,
+        as_live: bool | None,
+    ) -> Outcome:
+        """Start an attempt in the ledger, which may be a moment behind the message."""
+        pauses_s = iter(EARLY_PAUSES_S)
+        while True:
+            at_ms = now_ms()
+            outcome = self.ledger.apply(
+                claim,
+                "start",
+                now_ms=at_ms,
+                started_ms=at_ms,
+                lease_ms=at_ms + 1000 * model.lease_s,
+                version=version,
+                as_live=as_live,
+                slot=slot,
+                message=ticket.message,
+            )
+            just_sent = abs(at_ms - ticket.sent_ms) < JUST_NOW_MS
+            pause_s = next(pauses_s, None) if just_sent and _early(outcome, ticket) else None
+            if pause_s is None:
+                return outcome
+            self.pause(pause_s)
 
     def _hand_over(self, model: Model, ticket: Ticket, job: Job, slot: str, result: Round) -> None:
         """Invoke the endpoint, and be done with the message unless that may be tried again."""
@@ -399,8 +423,7 @@ class Dispatcher:
     ) -> None:
         """The ledger did not let the attempt start: say why, and drop or keep its message."""
         job = outcome.job
-        early = job is None or (job.attempt < ticket.attempt and not job.status.terminal)
-        if early and now_ms - ticket.sent_ms < UNKNOWN_JOB_MS:
+        if _early(outcome, ticket) and now_ms - ticket.sent_ms < UNKNOWN_JOB_MS:
             self.queues.put_back(model.name, ticket, after_s=EARLY_RETRY_S)
             return
         if job is None:
@@ -421,6 +444,12 @@ class Dispatcher:
         result.done.append(ticket)
 
 
+def _early(outcome: Outcome, ticket: Ticket) -> bool:
+    """Whether the ledger may not know yet of what a message is for."""
+    job = outcome.job
+    return job is None or (job.attempt < ticket.attempt and not job.status.terminal)
+
+
 def create(execution: Execution) -> Handler:
     """Wire the dispatcher of an execution environment."""
     ended = endings(execution)
@@ -434,6 +463,7 @@ def create(execution: Execution) -> Handler:
         payloads=payload_store(execution),
         functions=ended.functions,
         endings=ended,
+        pause=execution.sleep,
     )
 
     def handle(event: dict[str, Any], context: Any) -> dict[str, int]:

@@ -261,6 +261,31 @@ def test_a_slot_that_a_retry_did_not_give_back_is_found(world: World, client: Te
     world.until(lambda: not world.slots(), 180 - SOON_S)
 
 
+def test_a_message_that_is_faster_than_the_ledger_waits_for_a_moment(
+    world: World, client: Tenant
+) -> None:
+    """In a burst dispatchers are there before submit has written the job: seconds would be lost."""
+    slow = world.fail("slow", function="submit", operation="PutItem", delay_s=0.2)
+    bell = {"model": "small", "tier": "interactive", "jobs": 1}
+    world.aws("lambda").invoke(
+        FunctionName=world.names.function("dispatch"),
+        InvocationType="Event",
+        Payload=json.dumps(bell),
+    )
+    job = client.submit()
+    world.run_for(1)
+
+    started = [
+        call
+        for call in world.calls.of(service="dynamodb", operation="UpdateItem")
+        if call.params["Key"]["pk"] in (f"job#{job}", {"S": f"job#{job}"})
+        and call.function.endswith("dispatch")
+    ]
+    assert slow.hits == 1
+    assert len(started) > 1, "it was not early"
+    assert client.view(job)["started_at"] is not None
+
+
 def test_bells_ring_while_beat_is_silent(world: World, client: Tenant) -> None:
     """What beat saw before it fell silent says nothing of the work that waits now."""
     world.fail("die_before", function="beat", times=None)
