@@ -37,6 +37,19 @@ def draw(reports: Sequence[Report], path: Path, *, title: str) -> None:
     Raises:
         PlotError: The library is not installed, or the file cannot be written.
     """
+    figure = picture(reports, title=title)
+    try:
+        figure.savefig(path, format="png", dpi=DOTS_PER_INCH)
+    except OSError as error:
+        raise PlotError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def picture(reports: Sequence[Report], *, title: str) -> Any:
+    """The picture that `draw` writes, as a figure of matplotlib.
+
+    Raises:
+        PlotError: The library is not installed, or a report has no course.
+    """
     try:
         backend = import_module("matplotlib.backends.backend_agg")
         figures = import_module("matplotlib.figure")
@@ -53,10 +66,9 @@ def draw(reports: Sequence[Report], path: Path, *, title: str) -> None:
         _arrivals(axes[0][column], report)
         _instances(axes[1][column], report)
         _waits(axes[2][column], report)
-    try:
-        figure.savefig(path, format="png", dpi=DOTS_PER_INCH)
-    except OSError as error:
-        raise PlotError(f"{path} cannot be written: {error.strerror}") from error
+    for row in (0, 1):  # when all is drawn: a limit that is set earlier holds for the others too
+        axes[row][0].set_ylim(bottom=0)
+    return figure
 
 
 def _arrivals(axes: Any, report: Report) -> None:
@@ -74,7 +86,6 @@ def _arrivals(axes: Any, report: Report) -> None:
     )
     axes.title.set_size("medium")
     axes.set_ylabel("arrivals, jobs a second")
-    axes.set_ylim(bottom=0)
 
 
 def _attained(name: str, report: Report) -> str:
@@ -92,8 +103,7 @@ def _instances(axes: Any, report: Report) -> None:
         points = zip(course.at_s, numbers, strict=True)
         axes.step(*_drawn(points, course), where="post", color=colour, label=label)
     axes.set_ylabel("instances")
-    axes.set_ylim(bottom=0)
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower right")
 
 
 def _waits(axes: Any, report: Report) -> None:

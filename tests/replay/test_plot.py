@@ -43,6 +43,19 @@ def test_replays_stand_beside_each_other(tmp_path: Path) -> None:
     assert sizes == [(700, 800), (1400, 800)]
 
 
+def test_the_larger_fleet_is_in_the_picture_too() -> None:
+    """What is cut off is what one policy costs more than the other."""
+    small, large = replayed("alarms"), replayed("sagemaker-default")
+    assert large.course is not None
+    large.course.look(900.0, billed=15, serving=2)
+
+    figure = plot.picture([small, large], title="")
+
+    bottom, top = figure.axes[2].get_ylim()
+    assert bottom == 0
+    assert top >= 15
+
+
 def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     """A replay of an hour must not end in a stack trace."""
     with pytest.raises(plot.PlotError, match="cannot be written"):
