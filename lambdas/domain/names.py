@@ -17,17 +17,11 @@ FUNCTIONS = (
     "sweep",
     "release",
 )
-GUARDS = (
-    "failures",
-    "invalid",
-    "refused",
-    "slow",
-    *(
-        f"{what}-{tier}"
-        for what in ("slow", "size")
-        for tier in ("interactive", "standard", "batch")
-    ),
+COMPARED = tuple(
+    f"{what}-{tier}" for what in ("slow", "size") for tier in ("interactive", "standard", "batch")
 )
+"""Guards that compare a version with the live one: of that one itself they say nothing."""
+GUARDS = ("failures", "invalid", "refused", "slow", *COMPARED)
 """What is watched of each version, by an alarm of its own in each region."""
 
 

@@ -143,7 +143,7 @@ class Beat:
                     self.gate.lease(model.name, until_ms)
                     continue
                 seconds = (now_ms - before.get("at_ms", now_ms)) / 1000
-                found = self._look_at(model, seen, now_ms, until_ms)
+                found = self._look_at(model, seen, last, now_ms, until_ms)
                 found["pace"] = _paced(pace, model, found, last, seconds).document()
                 spilled = (last or {}).get("spilling", ())
                 found["spilling"] = spill.spilling(
@@ -185,7 +185,12 @@ class Beat:
             return None
 
     def _look_at(
-        self, model: Model, so_far: _Seen, now_ms: int, until_ms: int | None
+        self,
+        model: Model,
+        so_far: _Seen,
+        last: dict[str, Any] | None,
+        now_ms: int,
+        until_ms: int | None,
     ) -> dict[str, Any]:
         state = self.gate.state(model.name)
         fleet, seen_ms = self._fleet_of(model), now_ms
@@ -194,7 +199,10 @@ class Beat:
         if fleet is None:
             # Endpoints serve also while nobody can describe them: what is known of them grows old.
             serving, seen_ms = state.serving, state.capacity_ms
-        plan, versions = self._planned(model, so_far.releases, state.plan)
+        plan, versions = self._planned(model, so_far.releases)
+        if so_far.releases is None and state.plan is not None:
+            plan = state.plan  # What was planned last goes on, and so do minimums.
+            versions |= (last or {}).get("versions", {}) | plan.document()
         slots = shares.slots_in_service(model, plan, serving)
         breaker = state.breaker.at_beat(now_ms=now_ms)
         self.gate.observe(
@@ -263,7 +271,7 @@ class Beat:
             return None
 
     def _planned(
-        self, model: Model, releases: Mapping[str, Release] | None, last: Plan | None
+        self, model: Model, releases: Mapping[str, Release] | None
     ) -> tuple[Plan, dict[str, Any]]:
         """How versions share a model's jobs, and what the snapshot says of them.
 
@@ -272,8 +280,6 @@ class Beat:
         """
         release = releases.get(model.name) if releases is not None else None
         plan = shares.plan(release, model, self.region, self.policy.tiers)
-        if releases is None and last is not None:
-            plan = last
         lasting = [v for v in model.versions if keeps_minimum(release, model, v)]
         warm = [v for v in model.versions if needs_warm(release, model, self.region, v)]
         return plan, {"lasting": lasting, "warm": warm, **plan.document()}

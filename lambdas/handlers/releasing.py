@@ -34,7 +34,7 @@ from lambdas.domain.judgement import (
     smoke_start_s,
     urgent,
 )
-from lambdas.domain.names import GUARDS
+from lambdas.domain.names import COMPARED, GUARDS
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.regions import DRAINED, LOST
 from lambdas.domain.release import RELEASE_TENANT, Release, Step
@@ -198,6 +198,8 @@ class Releasing:
             for version in (release.live, release.candidate)
             if version in self.policy.models[name].versions
             for guard in GUARDS
+            # Just after a release the live one's numbers are partly those of the one before it.
+            if not (guard in COMPARED and version == release.live)
         }
         found: dict[str, dict[str, str]] = {}
         for alarm in sorted(self.alarms.firing(list(guards))) if guards else ():

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from lambdas.adapters.gate import Gate
+from lambdas.adapters.releases import Releases
 from lambdas.domain.breaker import Breaker
 from lambdas.domain.regions import LEASE_S
+from lambdas.domain.release import Release
 from lambdas.handlers import beat
 from tests.handlers.region import HERE, Region, aws, error
 
@@ -172,6 +174,25 @@ def test_a_region_goes_on_while_sagemaker_describes_nothing(region: Region) -> N
     assert (gate.serving, gate.capacity_ms) == ({"v1": 2}, int(1000 * region.now_s) - 3000)
     assert gate.may_start_ms is not None
     assert gate.may_start_ms > 1000 * region.now_s
+
+
+def test_minimums_stay_where_they_were_while_the_releases_cannot_be_read(region: Region) -> None:
+    """A wanted version in quarantine must not be woken because a table stutters."""
+    Releases(aws("dynamodb"), region.names.ledger).write(
+        Release(model="embedder", revision=1, live="v0", quarantined={"v1": "guard failures"})
+    )
+    beats(region, 20_000, 20_000)
+    before = shown(region)["models"]["embedder"]["versions"]
+
+    def refuse() -> None:
+        raise error("InternalServerError", "BatchGetItem")
+
+    region.sleep(BEAT_S)
+    region.faults = {"BatchGetItem": refuse}
+    beats(region, 20_000, 20_000)
+
+    assert before["lasting"] == []
+    assert shown(region)["models"]["embedder"]["versions"] == before
 
 
 @pytest.mark.parametrize("operation", ["GetQueueAttributes", "Query"])

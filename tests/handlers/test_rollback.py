@@ -18,9 +18,9 @@ STANDINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def fire(region: Region, version: str) -> None:
+def fire(region: Region, version: str, guard: str = "failures") -> None:
     """Let a guard alarm of a version fire."""
-    name = region.names.guard_alarm(MODEL, version, "failures")
+    name = region.names.guard_alarm(MODEL, version, guard)
     aws("cloudwatch").put_metric_alarm(
         AlarmName=name,
         MetricName="Failed",
@@ -95,6 +95,23 @@ def test_an_event_that_never_came_is_made_up_for_by_the_tick(region: Region) -> 
     tick(region)
 
     assert record(region).live == "v1"
+
+
+@pytest.mark.parametrize(
+    ("standing", "kept"), [("on-trial", {"v1": None}), ("long-live", {"v2": "v1"})]
+)
+def test_a_comparison_with_itself_takes_no_version_back(
+    region: Region, standing: str, kept: dict[str, str | None]
+) -> None:
+    """What is left of the version before it, in the first window of one that is live, is noise."""
+    want(region)
+    assert records(region).write(Release(model=MODEL, revision=1, **STANDINGS[standing]))
+    fire(region, "v2", "slow-batch")
+    tick(region)
+
+    found = record(region)
+    assert {found.live: found.previous} == kept
+    assert set(found.quarantined) == ({"v2"} if standing == "on-trial" else set())
 
 
 def test_nothing_changes_when_no_version_is_left(region: Region) -> None:
