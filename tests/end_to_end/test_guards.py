@@ -195,7 +195,7 @@ def test_what_a_version_on_trial_fails_is_answered_by_the_live_one(story: Story)
     """These jobs have one attempt only, which was not theirs to lose."""
     retried = [view for view in story.views("broken") if view["attempt"] > 1]
 
-    assert len(retried) > 1
+    assert retried
     assert {(view["version"], view["status"]) for view in retried} == {("v1", "completed")}
     spared = [int(story.world.ledger_item(view["id"])["spared"]["N"]) for view in retried]
     assert spared == [view["attempt"] - 1 for view in retried]

@@ -13,7 +13,11 @@ from tests.simulation.sabotage import CAUGHT, UNSEEN, broken, sentence
 DOCUMENT = Path(__file__).parents[2] / "docs" / "simulation.md"
 
 
-@pytest.mark.parametrize("sabotage", CAUGHT, ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    "sabotage",
+    [each for each, caught in CAUGHT.items() if caught.always],
+    ids=lambda function: function.__name__,
+)
 def test_a_broken_guard_is_noticed(player: Player, sabotage: Callable[[], None]) -> None:
     """A simulation that holds whatever one breaks proves nothing.
 

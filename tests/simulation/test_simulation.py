@@ -31,7 +31,7 @@ def test_everything_holds_whatever_goes_wrong(player: Player, first: int) -> Non
 
 def test_a_seed_is_one_history_in_any_process_and_after_any_other_seed(player: Player) -> None:
     """A failure that cannot be played again cannot be understood."""
-    seeds = [3, 13, 21]
+    seeds = [3, 13]
     here = {seed: player.play(Order(seed=seed)) for seed in seeds}
     again = {seed: player.play(Order(seed=seed)) for seed in reversed(seeds)}
     other = Player()
@@ -66,13 +66,13 @@ def test_a_failing_run_is_told_by_its_seed_in_its_shortest_form(player: Player) 
 def test_the_command_counts_runs_faults_and_checks() -> None:
     """A night's run is read by a program: its counts must be there."""
     done = CliRunner().invoke(
-        app, ["simulate", "--seeds", "2", "--first-seed", "5", "--processes", "1", "--json"]
+        app, ["simulate", "--seeds", "1", "--first-seed", "5", "--processes", "1", "--json"]
     )
 
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
-    assert (document["runs"], document["violations"]) == (2, 0)
-    assert sum(document["checks"].values()) > 20
+    assert (document["runs"], document["violations"]) == (1, 0)
+    assert sum(document["checks"].values()) > 10
     assert document["checks"].keys() == {
         "ends_once",
         "one_result",
