@@ -452,7 +452,7 @@ CAUGHT: Final[dict[Callable[[], None], Caught]] = {
     slot_released_twice: Caught(3, 20),
     slot_released_whatever_runs: Caught(12, 80),
     slot_never_released: Caught(0, 20),
-    retried_without_a_message: Caught(58, 150),
+    retried_without_a_message: Caught(36, 150),
     moved_without_a_message: Caught(11, 80),
     moves_not_fenced: Caught(2, 40, always=True),
     leases_not_swept: Caught(28, 100),
