@@ -51,7 +51,7 @@ def test_too_few_slots_make_batch_wait_and_lose_nothing() -> None:
 
 def test_the_same_seed_gives_the_same_report() -> None:
     """A replay that cannot be repeated cannot be argued about."""
-    requests = from_trace(20)
+    requests = from_trace(8)
     first, second = (replayed(requests, seed=3).document() for _ in range(2))
 
     differs = {"wall_s", "jobs_per_s"}
@@ -111,9 +111,9 @@ def test_the_display_is_told_how_far_things_are() -> None:
     seen: list[Progress] = []
     deployment = load(CONFIG)
     with local.start(CONFIG, virtual=True, replaced=CANNED) as twin:
-        VirtualReplay(twin, deployment).run(from_trace(15), show=seen.append)
+        VirtualReplay(twin, deployment).run(from_trace(6), show=seen.append)
 
-    assert (seen[-1].offered, seen[-1].accepted, seen[-1].ended) == (15, 15, 15)
+    assert (seen[-1].offered, seen[-1].accepted, seen[-1].ended) == (6, 6, 6)
     assert set(seen[-1].waiting) == {"interactive", "standard", "batch"}
 
 
