@@ -161,22 +161,7 @@ def of_region(deployment: Deployment, region: str) -> Iterator[OperatorAlarm]:
     if len(deployment.regions) > 1:
         yield from _moves(deployment)
     yield _throttled(deployment)
-    tries = {
-        "failed": _own(deployment, metrics.WEBHOOK_FAILURES, "Average", Region=region),
-        "tries": _own(deployment, metrics.WEBHOOK_FAILURES, "SampleCount", Region=region),
-    }
-    yield OperatorAlarm(
-        name=names.alarm("webhooks-failing"),
-        section="webhooks-failing",
-        meaning=f"More than {settings.failed_webhooks_share:.0%} of the tries to deliver webhooks "
-        "fail.",
-        first="Look at `webhook tried` in the log of notify: one address, or all of them?",
-        readings=tries,
-        expression=f"IF(tries >= {WEBHOOKS_MIN}, failed, 0)",
-        sign=">",
-        threshold=settings.failed_webhooks_share,
-        period_s=5 * MINUTE_S,
-    )
+    yield _webhooks_failing(deployment, region)
     yield OperatorAlarm(
         name=names.alarm("keys-refused"),
         section="keys-refused",
@@ -310,6 +295,26 @@ def _moves(deployment: Deployment) -> Iterator[OperatorAlarm]:
             periods=minutes,
             needed=minutes,
         )
+
+
+def _webhooks_failing(deployment: Deployment, region: str) -> OperatorAlarm:
+    """Of a few tries the share that fails says nothing."""
+    most = deployment.alarms.failed_webhooks_share
+    tries = {
+        "failed": _own(deployment, metrics.WEBHOOK_FAILURES, "Average", Region=region),
+        "tries": _own(deployment, metrics.WEBHOOK_FAILURES, "SampleCount", Region=region),
+    }
+    return OperatorAlarm(
+        name=deployment.names.alarm("webhooks-failing"),
+        section="webhooks-failing",
+        meaning=f"More than {most:.0%} of the tries to deliver webhooks fail.",
+        first="Look at `webhook tried` in the log of notify: one address, or all of them?",
+        readings=tries,
+        expression=f"IF(tries >= {WEBHOOKS_MIN}, failed, 0)",
+        sign=">",
+        threshold=most,
+        period_s=5 * MINUTE_S,
+    )
 
 
 def _throttled(deployment: Deployment) -> OperatorAlarm:

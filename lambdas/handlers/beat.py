@@ -217,15 +217,9 @@ class Beat:
         waiting = {
             tier.name: self.queues.waiting(model.name, tier.name) for tier in self.policy.tiers
         }
-        oldest_ms: defaultdict[str, list[int]] = defaultdict(list)
-        unfinished: Counter[str] = Counter()
-        for page in self.ledger.live(self.region, model.name, pages_max=LIVE_PAGES_MAX):
-            for job in page:
-                # One that was cancelled at work counts as well: it holds its slot for now.
-                so_far.tenants[job.tenant] += 1
-                unfinished[job.tier] += 1
-                if len(oldest_ms[job.tier]) <= len(state.used):
-                    oldest_ms[job.tier].append(job.created_ms)
+        unfinished, oldest_ms = self._unfinished(
+            model, so_far.tenants, waiting, in_use=len(state.used)
+        )
         may_start = until_ms is None or now_ms < until_ms
         if may_start and any(waiting.values()) and slots > len(state.used):
             self.functions.ring(model=model.name, tier=None, jobs=None)
@@ -243,20 +237,36 @@ class Beat:
             "ended": dict(state.ended),
             "fleet": {name: [each.serving, each.ordered] for name, each in (fleet or {}).items()},
             "started": dict(state.started),
-            "oldest_s": {
-                tier: (now_ms - at) / 1000
-                for tier, created_ms in oldest_ms.items()
-                if (
-                    at := capacity.oldest_waiting(
-                        created_ms,
-                        unfinished=unfinished[tier],
-                        waiting=waiting.get(tier, 0),
-                        in_use=len(state.used),
-                    )
-                )
-                is not None
-            },
+            "oldest_s": {tier: (now_ms - at) / 1000 for tier, at in oldest_ms.items()},
         }
+
+    def _unfinished(
+        self, model: Model, tenants: Counter[str], waiting: Mapping[str, int], *, in_use: int
+    ) -> tuple[Counter[str], dict[str, int]]:
+        """Unfinished jobs by tier, and when the oldest that waits was accepted, where one does.
+
+        They are added to those of their tenants.
+        """
+        created_ms: defaultdict[str, list[int]] = defaultdict(list)
+        unfinished: Counter[str] = Counter()
+        for page in self.ledger.live(self.region, model.name, pages_max=LIVE_PAGES_MAX):
+            for job in page:
+                # One that was cancelled at work counts as well: it holds its slot for now.
+                tenants[job.tenant] += 1
+                unfinished[job.tier] += 1
+                if len(created_ms[job.tier]) <= in_use:
+                    created_ms[job.tier].append(job.created_ms)
+        oldest_ms: dict[str, int] = {}
+        for tier, created in created_ms.items():
+            at_ms = capacity.oldest_waiting(
+                created,
+                unfinished=unfinished[tier],
+                waiting=waiting.get(tier, 0),
+                in_use=in_use,
+            )
+            if at_ms is not None:
+                oldest_ms[tier] = at_ms
+        return unfinished, oldest_ms
 
     def _fleet_of(self, model: Model) -> Mapping[str, Instances] | None:
         """Instances of every version; None if SageMaker does not say."""

@@ -85,9 +85,20 @@ class Measures:
             "held": held,
         }
         self.metrics.publish({"Model": model.name}, values, at_ms=now_ms)
+        self._tell_tiers(model, backlog, seen["oldest_s"], now_ms)
+        self._tell_versions(model, seen, whole, now_ms)
+
+    def _tell_tiers(
+        self,
+        model: Model,
+        backlog: Mapping[str, int],
+        oldest: Mapping[str, float],
+        now_ms: int,
+    ) -> None:
+        """Publish how much of each tier waits, and for how many seconds at most."""
         for tier in self.policy.tiers:
             waiting = backlog.get(tier.name, 0)
-            oldest_s = seen["oldest_s"].get(tier.name, 0.0)
+            oldest_s = oldest.get(tier.name, 0.0)
             if not waiting and oldest_s < model.lease_s:
                 oldest_s = 0.0  # Dispatch has just taken it, or its end is on its way.
             self.metrics.publish(
@@ -95,7 +106,6 @@ class Measures:
                 [(metrics.BACKLOG, waiting), (metrics.OLDEST_WAIT, oldest_s)],
                 at_ms=now_ms,
             )
-        self._tell_versions(model, seen, whole, now_ms)
 
     def _tell_versions(
         self, model: Model, seen: Mapping[str, Any], whole: Demand, now_ms: int
