@@ -24,6 +24,11 @@ _JOB_ID = re.compile(r"job_[a-z2-7]{26}")
 _ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
 
 
+CHAT, EMBEDDINGS, RESPONSES = "chat.completions", "embeddings", "responses"
+APIS = (CHAT, EMBEDDINGS, RESPONSES)
+"""What OpenAI calls the routes, through which a job can come and which a model can answer."""
+
+
 class Status(StrEnum):
     """Where a job stands."""
 
@@ -118,6 +123,7 @@ class Job:
         metadata: The client's own JSON, kept as it came.
         trace_id: The trace that the request belonged to.
         webhook: Where the client wants to hear of the job's end.
+        api: Through which of OpenAI's routes it came, by `APIS`; None through our own.
         started_ms: When the current attempt was handed over.
         lease_ms: When the current attempt is given up. A cancelled job has one for as long as the
             model may still be at work on it.
@@ -159,6 +165,7 @@ class Job:
     metadata: str | None = None
     trace_id: str | None = None
     webhook: str | None = None
+    api: str | None = None
     started_ms: int | None = None
     lease_ms: int | None = None
     version: str | None = None

@@ -58,11 +58,13 @@ class Submission:
         input_bytes: The input as compact JSON, its names in the client's order: models that
             write by a schema follow the order of the schema's names.
         digest: Of everything in the request, to tell a replay from another request.
+        api: Through which of OpenAI's routes it came; None through our own.
     """
 
     request: JobRequest
     input_bytes: bytes
     digest: bytes
+    api: str | None = None
 
 
 def read_submission(body: bytes, policy: Policy, caller: Caller) -> Submission:

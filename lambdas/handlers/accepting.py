@@ -1,4 +1,4 @@
-"""`POST /v1/jobs`: validate, decide, then message before ledger before bell.
+"""Taking a job: decide, then message before ledger before bell.
 
 In that order every accepted job has a message; the ledger write is the acceptance. Dying between
 any two steps leaves either nothing that counts or a job that will run.
@@ -28,9 +28,8 @@ from lambdas.domain.errors import ApiError, busy, conflict, invalid, unavailable
 from lambdas.domain.job import ENTROPY_BYTES_MIN, Job, Status, job_id
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.regions import DRAINED, LOST
-from lambdas.domain.requests import Submission, check_live, read_idempotency_key, read_submission
+from lambdas.domain.requests import Submission, check_live
 from lambdas.domain.spill import Offer
-from lambdas.handlers.api import Request
 from lambdas.handlers.outcomes import Outcomes
 
 RETRY_AFTER_NO_REGION_S = 5
@@ -55,8 +54,16 @@ class Accepting:
     allowance: Allowance = field(default_factory=Allowance)
     rung_ms: dict[str, int] = field(default_factory=dict)
 
-    def accept(self, request: Request) -> tuple[Job, bool, dict[str, Any] | None]:
+    def accept(
+        self, caller: Caller, submission: Submission, *, key: str | None, trace_id: str
+    ) -> tuple[Job, bool, dict[str, Any] | None]:
         """Take a job, or find the one that the same request made before.
+
+        Args:
+            caller: Whose it will be.
+            submission: What it asks for.
+            key: Its idempotency key, if it has one.
+            trace_id: Of the request.
 
         Returns:
             The job, whether it is a replay, and the snapshot of the region whose queue holds it,
@@ -65,9 +72,6 @@ class Accepting:
         Raises:
             ApiError: It is refused; nothing was kept.
         """
-        caller = request.known_caller
-        key = read_idempotency_key(request.headers.get("idempotency-key"))
-        submission = read_submission(request.body, self.policy, caller)
         self._signable(caller, submission)
         identity = job_id(caller.tenant, key, secrets.token_bytes(ENTROPY_BYTES_MIN))
         if key is not None:
@@ -76,7 +80,7 @@ class Accepting:
                 return _replayed(earlier, submission), True, None
         check_live(self.policy.models[submission.request.model])
         snapshot, model, offers = self._room(caller, submission)
-        job = self._job(identity, caller, submission, model, request.trace_id)
+        job = self._job(identity, caller, submission, model, trace_id)
         job = self._queued(job, submission, offers, snapshot)
         earlier = self.ledger.create(job)
         if earlier is not None:
@@ -258,6 +262,7 @@ class Accepting:
             metadata=json.dumps(request.metadata) if request.metadata else None,
             webhook=request.webhook,
             trace_id=trace_id[:100] or None,
+            api=submission.api,
         )
 
 

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,10 @@ class Request:
         if self.caller is None:
             raise ApiError(401, "authentication_error", "invalid_api_key", "No valid API key.")
         return self.caller
+
+
+Route = Callable[[Request], dict[str, Any]]
+"""What answers the requests of a route."""
 
 
 def read_request(event: Mapping[str, Any]) -> Request:

@@ -1,5 +1,6 @@
 """What a region offers and how it is: models, capacity, health."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from lambdas.domain.admission import Caller, load_of
 from lambdas.domain.capacity import predicted_wait_s
 from lambdas.domain.policy import Model, Policy, Tier
 from lambdas.domain.regions import fenced
-from lambdas.handlers.api import Request, answer
+from lambdas.handlers.api import Request, Route, answer
 from lambdas.handlers.snapshots import Snapshots
 
 VERDICT_S_MAX = 30
@@ -21,6 +22,15 @@ class Overview:
 
     policy: Policy
     snapshots: Snapshots
+
+    def routes(self) -> Mapping[str, Route]:
+        """What answers each route."""
+        return {
+            "GET /v1/models": self.models,
+            "GET /v1/capacity": self.capacity,
+            "GET /health/live": self.live,
+            "GET /health/ready": self.ready,
+        }
 
     def models(self, request: Request) -> dict[str, Any]:
         """`GET /v1/models`: what the key may use."""

@@ -1,0 +1,72 @@
+"""The routes of our own: `/v1/jobs`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lambdas.domain.job import Job
+from lambdas.domain.policy import Policy
+from lambdas.domain.requests import read_idempotency_key, read_submission
+from lambdas.handlers.accepting import Accepting
+from lambdas.handlers.api import Request, Route, answer
+from lambdas.handlers.reading import Reading
+from lambdas.handlers.waiting import Waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jobs:
+    """Takes jobs and tells of them, as they are."""
+
+    policy: Policy
+    accepting: Accepting
+    reading: Reading
+    waiting: Waiting
+
+    def routes(self) -> Mapping[str, Route]:
+        """What answers each route."""
+        return {
+            "POST /v1/jobs": self.post,
+            "GET /v1/jobs": self.reading.list_jobs,
+            "GET /v1/jobs/{id}": self.get,
+            "DELETE /v1/jobs/{id}": self.reading.erase,
+            "POST /v1/jobs/{id}/cancel": self.reading.cancel,
+        }
+
+    def post(self, request: Request) -> dict[str, Any]:
+        """`POST /v1/jobs`."""
+        wait_s, caller = self.waiting.wished_s(request), request.known_caller
+        job, replayed, snapshot = self.accepting.accept(
+            caller,
+            read_submission(request.body, self.policy, caller),
+            key=read_idempotency_key(request.headers.get("idempotency-key")),
+            trace_id=request.trace_id,
+        )
+        headers = {"Idempotent-Replayed": "true"} if replayed else {}
+        place = f"{request.path.rstrip('/')}/{job.id}"
+        job, waited = self.waiting.wait(self.reading.settled(job) if replayed else job, wait_s)
+        if job.status.terminal and (waited or replayed):
+            return answer(200, self.reading.view(job), {"Location": place, **headers})
+        if waited:
+            return _wait_on(job, place, wait_s, headers)
+        return answer(202, self.reading.view(job, snapshot), {"Location": place, **headers})
+
+    def get(self, request: Request) -> dict[str, Any]:
+        """`GET /v1/jobs/{id}`."""
+        wait_s = self.waiting.wished_s(request)
+        job = self.reading.find(request)
+        if wait_s and not job.status.terminal:
+            job, waited = self.waiting.wait(job, wait_s)
+            if waited and not job.status.terminal:
+                return _wait_on(job, request.path, wait_s, {})
+            if not waited:
+                return answer(202, self.reading.view(job), {"Retry-After": "1"})
+        return answer(200, self.reading.view(job))
+
+
+def _wait_on(job: Job, path: str, wait_s: int, headers: dict[str, str]) -> dict[str, Any]:
+    """Send the client to a GET that waits on; ordinary clients follow, keeping their key."""
+    return answer(
+        303,
+        {"id": job.id, "object": "job", "status": job.status.value},
+        {"Location": f"{path}?wait={wait_s}", "Retry-After": "0", **headers},
+    )
