@@ -246,6 +246,14 @@ class Model(Strict):
             "this one's attempts are used up, or the job's deadline is at risk."
         ),
     ] = None
+    apis: Annotated[
+        tuple[Literal["chat.completions", "embeddings", "responses"], ...],
+        Field(
+            max_length=3,
+            description="OpenAI's routes that the container answers at /invocations. A model of "
+            "chat.completions answers POST /v1/responses too: requests are translated.",
+        ),
+    ] = ("chat.completions", "embeddings")
     guards: Guards = Guards()
     release: Release = Release()
 
@@ -515,6 +523,12 @@ class Deployment(Strict):
                     f"{other.input_bytes_max}, and {name}'s is {model.input_bytes_max}",
                     model.fallback,
                 )
+            if not set(model.apis) <= set(other.apis):
+                raise problem(
+                    field,
+                    f"must answer what {name} does: its apis are {listed(other.apis)}",
+                    model.fallback,
+                )
             circle = _circle(name, self.models)
             if circle:
                 raise problem(field, f"leads back: {' -> '.join(circle)}", model.fallback)
@@ -645,6 +659,7 @@ def _domain_model(name: str, model: Model) -> policies.Model:
                 "retry_delay_s",
                 "input_bytes_max",
                 "fallback",
+                "apis",
             }
         ),
     )

@@ -1,21 +1,19 @@
 """A deployment on this machine: from a configuration file to a twin that runs its templates."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from config.schema import Deployment, Service, load
+from config.schema import Deployment, load
 from spillway.assembly import ROOT, LocalError, synthesize
 from spillway.directory import Directory
-from spillway.replay.plan import LETTERS_PER_TOKEN, tokens_in
+from spillway.simulated import counted, service_s
 from spillway.twin.calls import OPERATOR
 from spillway.twin.cloudformation import AssemblyError, DeploymentError
-from spillway.twin.containers import Answer, Factory, LocalProcess, Simulated
+from spillway.twin.containers import Factory, LocalProcess, Simulated
 from spillway.twin.resources import UnsupportedError
 from spillway.twin.twin import Twin
 
@@ -33,20 +31,20 @@ def containers(deployment: Deployment) -> dict[str, Factory]:
     for name, model in deployment.models.items():
         for version_name, version in model.versions.items():
             endpoint = deployment.names.endpoint(name, version_name)
-            service_s = partial(_service_s, version.service)
+            takes_s = partial(service_s, version.service)
             if version.local_command is not None:
                 factories[endpoint] = partial(
                     LocalProcess,
                     command=version.local_command,
                     directory=ROOT,
-                    service_s=service_s,
+                    service_s=takes_s,
                     warm_up_s=model.warm_up_s,
                 )
             else:
                 factories[endpoint] = partial(
                     Simulated,
-                    service_s=service_s,
-                    answers=partial(_counted, version.service),
+                    service_s=takes_s,
+                    answers=partial(counted, version.service),
                     warm_up_s=model.warm_up_s,
                 )
     return factories
@@ -139,31 +137,6 @@ def directory(twin: Twin, deployment: Deployment) -> Directory:
     session = twin.operator(deployment.primary_region)
     table = session.resource("dynamodb", region_name=deployment.primary_region)
     return Directory(table.Table(deployment.names.directory), twin.scheduler.now)
-
-
-def _tokens(service: Service, body: bytes) -> tuple[float, float]:
-    typical = (service.input_tokens_typical, service.output_tokens_typical)
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return len(body) / LETTERS_PER_TOKEN, float(typical[1])
-    return tokens_in(document if isinstance(document, dict) else {}, typical=typical)
-
-
-def _service_s(service: Service, body: bytes) -> float:
-    return service.seconds(*_tokens(service, body))
-
-
-def _counted(service: Service, body: bytes) -> Answer:
-    """A simulated model's answer: its size, and the row of a trace that it belongs to."""
-    tokens, answered = _tokens(service, body)
-    document: dict[str, Any] = {
-        "object": "simulated",
-        "usage": {"prompt_tokens": int(tokens), "completion_tokens": int(answered)},
-    }
-    with suppress(ValueError, AttributeError):
-        document["row"] = json.loads(body).get("row")
-    return Answer(body=json.dumps(document).encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,16 @@ ROUTES = (
     ("GET", "/v1/jobs/{id}"),
     ("DELETE", "/v1/jobs/{id}"),
     ("POST", "/v1/jobs/{id}/cancel"),
+    ("POST", "/v1/chat/completions"),
+    ("GET", "/v1/chat/completions/{id}"),
+    ("POST", "/v1/embeddings"),
+    ("GET", "/v1/embeddings/{id}"),
+    ("POST", "/v1/responses"),
+    ("GET", "/v1/responses/{id}"),
+    ("DELETE", "/v1/responses/{id}"),
+    ("POST", "/v1/responses/{id}/cancel"),
     ("GET", "/v1/models"),
+    ("GET", "/v1/models/{id}"),
     ("GET", "/v1/capacity"),
 )
 OPEN_ROUTES = (("GET", "/health/live"), ("GET", "/health/ready"))
@@ -63,6 +72,13 @@ ANSWERS: dict[str, tuple[int | None, str, str, str]] = {
     ),
     "UNSUPPORTED_MEDIA_TYPE": (415, INVALID, "unsupported_media_type", "Send application/json."),
     "WAF_FILTERED": (403, "permission_error", "refused", "The firewall refused the request."),
+}
+
+ANSWER_HEADERS = {
+    "THROTTLED": {"Retry-After": "'1'"},
+    # The function may have taken a job: OpenAI's clients would send it again, without a key.
+    "INTEGRATION_FAILURE": {"x-should-retry": "'false'"},
+    "INTEGRATION_TIMEOUT": {"x-should-retry": "'false'"},
 }
 
 ACCESS_LOG = json.dumps(
@@ -154,7 +170,7 @@ class Api(Construct):
             type=apigateway.ResponseType.of(kind),
             status_code=None if status is None else str(status),
             templates={"application/json": error_body(type_, code, message)},
-            response_headers={"Retry-After": "'1'"} if kind == "THROTTLED" else None,
+            response_headers=ANSWER_HEADERS.get(kind),
         )
 
     def _routes(self, submit: lambda_.IFunction, authorize: lambda_.IFunction) -> None:

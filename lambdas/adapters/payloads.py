@@ -120,15 +120,14 @@ class Payloads:
             else:
                 return
 
-    def result(self, key: str, *, bytes_max: int) -> Result:
-        """Read a result of this region, unless it is larger than that.
+    def result(self, key: str, *, bytes_max: int, region: str | None = None) -> Result:
+        """Read a result of a region, this one unless told otherwise, if it is no larger than that.
 
         Raises:
             botocore.exceptions.ClientError: It is not there, or not yet.
         """
-        reply = self.client_in(self.region).get_object(
-            Bucket=self.names.bucket(self.region), Key=key
-        )
+        place = region or self.region
+        reply = self.client_in(place).get_object(Bucket=self.names.bucket(place), Key=key)
         with closing(reply["Body"]) as stream:
             size = reply["ContentLength"]
             return Result(body=stream.read() if size <= bytes_max else None, size=size)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+CONFLICT = 409
+
 
 class ApiError(Exception):
     """A refusal with a status and a body that says what is allowed.
@@ -13,6 +15,9 @@ class ApiError(Exception):
         message: What was wrong, where, and what is allowed; never a secret or a payload.
         param: The field that it is about.
         retry_after_s: When to try again, computed; only with 429 and 503.
+        should_retry: Whether clients that repeat requests by themselves should; None leaves it
+            to what the status says.
+        job: The job that is there, if one is.
     """
 
     def __init__(
@@ -24,6 +29,8 @@ class ApiError(Exception):
         *,
         param: str | None = None,
         retry_after_s: int | None = None,
+        should_retry: bool | None = None,
+        job: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -32,6 +39,9 @@ class ApiError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        # OpenAI's clients repeat a POST on 409 by themselves, which cannot help.
+        self.should_retry = False if status == CONFLICT else should_retry
+        self.job = job
 
     def body(self) -> dict[str, Any]:
         """The answer's body."""
@@ -65,14 +75,31 @@ def not_found() -> ApiError:
     return ApiError(404, "not_found_error", "job_not_found", "There is no such job.", param="id")
 
 
-def conflict(message: str, *, code: str, param: str | None = None) -> ApiError:
-    """409: the request contradicts what is there."""
-    return ApiError(409, "conflict_error", code, message, param=param)
+def conflict(
+    message: str, *, code: str, param: str | None = None, job: str | None = None
+) -> ApiError:
+    """409: the request contradicts what is there, of a job if it is about one."""
+    return ApiError(CONFLICT, "conflict_error", code, message, param=param, job=job)
 
 
-def unavailable(message: str, *, code: str, retry_after_s: int) -> ApiError:
+def unavailable(
+    message: str,
+    *,
+    code: str,
+    retry_after_s: int,
+    should_retry: bool | None = None,
+    job: str | None = None,
+) -> ApiError:
     """503: not here and not now; another region may."""
-    return ApiError(503, "server_error", code, message, retry_after_s=retry_after_s)
+    return ApiError(
+        503,
+        "server_error",
+        code,
+        message,
+        retry_after_s=retry_after_s,
+        should_retry=should_retry,
+        job=job,
+    )
 
 
 def busy(message: str, *, code: str, retry_after_s: float) -> ApiError:

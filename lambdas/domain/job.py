@@ -124,6 +124,7 @@ class Job:
         trace_id: The trace that the request belonged to.
         webhook: Where the client wants to hear of the job's end.
         api: Through which of OpenAI's routes it came, by `APIS`; None through our own.
+        background: Whether its client does not wait for it, of a job through Responses.
         started_ms: When the current attempt was handed over.
         lease_ms: When the current attempt is given up. A cancelled job has one for as long as the
             model may still be at work on it.
@@ -166,6 +167,7 @@ class Job:
     trace_id: str | None = None
     webhook: str | None = None
     api: str | None = None
+    background: bool | None = None
     started_ms: int | None = None
     lease_ms: int | None = None
     version: str | None = None

@@ -7,6 +7,7 @@ It travels as `policy.json` inside the function asset, since a function's enviro
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from lambdas.domain.job import CHAT, EMBEDDINGS
 from lambdas.domain.names import Names
 from lambdas.domain.output import Output
 
@@ -102,6 +103,7 @@ class Model:
         packages: Of the versions that must be approved in a registry before their release.
         fallback: The model that takes a job over once this one cannot answer it; None for none.
         schedule: Other minimums by the clock.
+        apis: Which of OpenAI's routes it answers, by `job.APIS`.
     """
 
     name: str
@@ -123,6 +125,7 @@ class Model:
     packages: dict[str, Package] = field(default_factory=dict)
     fallback: str | None = None
     schedule: tuple[Minimum, ...] = ()
+    apis: tuple[str, ...] = (CHAT, EMBEDDINGS)
 
     @property
     def wanted(self) -> str:
@@ -211,6 +214,8 @@ def _read_model(document: dict[str, Any]) -> Model:
     values = _known(Model, document)
     if (output := values.get("output")) is not None:
         values["output"] = Output.read(output)
+    if "apis" in values:
+        values["apis"] = tuple(values["apis"])
     if "release" in values:
         releasing = _known(Releasing, values["release"])
         values["release"] = Releasing(**releasing | {"smoke": tuple(releasing.get("smoke", ()))})

@@ -59,12 +59,14 @@ class Submission:
             write by a schema follow the order of the schema's names.
         digest: Of everything in the request, to tell a replay from another request.
         api: Through which of OpenAI's routes it came; None through our own.
+        background: Whether its client does not wait for it.
     """
 
     request: JobRequest
     input_bytes: bytes
     digest: bytes
     api: str | None = None
+    background: bool = False
 
 
 def read_submission(body: bytes, policy: Policy, caller: Caller) -> Submission:
@@ -75,44 +77,84 @@ def read_submission(body: bytes, policy: Policy, caller: Caller) -> Submission:
             may not use, or 413 naming the limit.
     """
     try:
-        request = JobRequest.model_validate(_document(body))
+        request = JobRequest.model_validate(read_document(body))
     except ValidationError as error:
         raise _refusal(error, policy) from None
-    model = _model(request, policy, caller)
+    model = find_model(request.model, policy, caller)
+    check_tier(request.tier, caller)
     _bounds(request, policy)
-    input_bytes = _compact(request.input)
+    return submission_of(request, model)
+
+
+def submission_of(
+    request: JobRequest, model: Model, *, api: str | None = None, background: bool = False
+) -> Submission:
+    """Make a checked request a submission.
+
+    Args:
+        request: As parsed.
+        model: Which it asks for.
+        api: Through which of OpenAI's routes it came; None through our own.
+        background: Whether its client does not wait for it.
+
+    Raises:
+        ApiError: 413: the input is larger than the model takes.
+    """
+    input_bytes = compact(request.input)
     if len(input_bytes) > model.input_bytes_max:
         raise too_large(
             f"The input is larger than the {model.input_bytes_max} bytes "
             f"that model {model.name} takes.",
-            param="input",
+            param=None if api else "input",
         )
     # Defaults are left out, so that a field which a later release adds changes no digest.
-    canonical = _compact(request.model_dump(exclude_defaults=True), in_order=True)
+    asked = request.model_dump(exclude_defaults=True) | ({"api": api} if api else {})
     return Submission(
         request=request,
         input_bytes=input_bytes,
-        digest=hashlib.sha256(canonical).digest()[:16],
+        digest=hashlib.sha256(compact(asked, in_order=True)).digest()[:16],
+        api=api,
+        background=background,
     )
 
 
-def _model(request: JobRequest, policy: Policy, caller: Caller) -> Model:
-    """The model that is asked for, if this key may use it, in this tier."""
-    model = policy.models.get(request.model)
+def find_model(name: str, policy: Policy, caller: Caller, *, missing: int = 400) -> Model:
+    """The model of that name, if this key may use it.
+
+    Args:
+        name: As the client wrote it.
+        policy: Knows the models.
+        caller: Whose key.
+        missing: The status that says that there is none.
+
+    Raises:
+        ApiError: There is none, or 403: it is not for this key.
+    """
+    model = policy.models.get(name)
     if model is None:
         # Only what the caller may use: names of models may tell of plans.
         known = ", ".join(sorted(name for name in policy.models if caller.may_use(name)))
-        raise invalid(
+        raise ApiError(
+            missing,
+            "invalid_request_error",
+            "model_not_found",
             f"There is no model of that name; there is: {known or 'none for this key'}.",
             param="model",
-            code="model_not_found",
         )
     if not caller.may_use(model.name):
         raise forbidden("This key may not use that model.", param="model")
-    if caller.tiers is not None and request.tier not in caller.tiers:
-        allowed = ", ".join(sorted(caller.tiers)) or "none"
-        raise forbidden(f"This key may not use that tier, but: {allowed}.", param="tier")
     return model
+
+
+def check_tier(tier: str, caller: Caller, *, param: str = "tier") -> None:
+    """Whether this key may ask that urgently.
+
+    Raises:
+        ApiError: 403: it may not.
+    """
+    if caller.tiers is not None and tier not in caller.tiers:
+        allowed = ", ".join(sorted(caller.tiers)) or "none"
+        raise forbidden(f"This key may not use that tier, but: {allowed}.", param=param)
 
 
 def check_live(model: Model) -> None:
@@ -138,6 +180,15 @@ def _bounds(request: JobRequest, policy: Policy) -> None:
             raise invalid(str(error), param="webhook") from None
     if request.deadline_s is not None and request.deadline_s > policy.deadline_s_max:
         raise _deadline(policy)
+    check_metadata(request)
+
+
+def check_metadata(request: JobRequest) -> None:
+    """Whether the names and texts of a request's metadata are short enough.
+
+    Raises:
+        ApiError: They are not.
+    """
     for name, value in (request.metadata or {}).items():
         if len(name) > METADATA_NAME_LENGTH_MAX or len(value) > METADATA_VALUE_LENGTH_MAX:
             raise _not_allowed("metadata")
@@ -182,7 +233,16 @@ def read_wait_s(prefer: str | None, wait: str | None, wait_s_max: int) -> int:
     return wait_s_max if len(digits) > WAIT_DIGITS_MAX else min(int(digits), wait_s_max)
 
 
-def _document(body: bytes) -> dict[str, Any]:
+def read_document(body: bytes, *, part: str | None = "input") -> dict[str, Any]:
+    """Read a body as one JSON object.
+
+    Args:
+        body: As sent.
+        part: The field that may be nested deeply; None for the body itself.
+
+    Raises:
+        ApiError: 413, or 400 for what is no such object, or nested too deeply.
+    """
     if len(body) > BODY_BYTES_MAX:
         raise too_large(f"The body is larger than {BODY_BYTES_MAX} bytes.")
     try:
@@ -199,8 +259,9 @@ def _document(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise invalid("The body must be a JSON object.", param=None, code="invalid_json")
     # The body itself is a level around the input's.
-    if _deeper_than(document, DEPTH_MAX + 1):
-        raise invalid(f"input is nested deeper than {DEPTH_MAX} levels.", param="input")
+    if _deeper_than(document, DEPTH_MAX + (1 if part else 0)):
+        name = part or "The body"
+        raise invalid(f"{name} is nested deeper than {DEPTH_MAX} levels.", param=part)
     return document
 
 
@@ -234,7 +295,7 @@ def _deeper_than(document: object, levels: int) -> bool:
     return True
 
 
-def _compact(document: object, *, in_order: bool = False) -> bytes:
+def compact(document: object, *, in_order: bool = False) -> bytes:
     """JSON as models and digests get it; `in_order` sorts its names.
 
     Raises:

@@ -82,7 +82,7 @@ class Accepting:
         snapshot, model, offers = self._room(caller, submission)
         job = self._job(identity, caller, submission, model, trace_id)
         job = self._queued(job, submission, offers, snapshot)
-        earlier = self.ledger.create(job)
+        earlier = self._created(job, repeatable=key is not None)
         if earlier is not None:
             return _replayed(earlier, submission), True, None
         if job.asked is not None:
@@ -96,6 +96,32 @@ class Accepting:
         self._ring(job, snapshot)
         logger.info("accepted", job_id=job.id, tenant=job.tenant, model=job.model, tier=job.tier)
         return job, False, snapshot
+
+    def _created(self, job: Job, *, repeatable: bool) -> Job | None:
+        """Accept a job; the one that is there already under its id, if any.
+
+        Raises:
+            ApiError: 503: it is not known whether the job was accepted, and a client without a key
+                that repeated the request might get two.
+        """
+        try:
+            return self.ledger.create(job)
+        except AWS_ERRORS as error:
+            if repeatable:
+                raise
+            logger.error(
+                "acceptance unknown",
+                job_id=job.id,
+                operation=getattr(error, "operation_name", ""),
+                reason=reason(error),
+            )
+            raise unavailable(
+                f"Whether the job was taken is not known; look for it at /v1/jobs/{job.id}.",
+                code="temporarily_unavailable",
+                retry_after_s=RETRY_AFTER_NO_REGION_S,
+                should_retry=False,
+                job=job.id,
+            ) from None
 
     def _queued(
         self,
@@ -263,6 +289,7 @@ class Accepting:
             webhook=request.webhook,
             trace_id=trace_id[:100] or None,
             api=submission.api,
+            background=submission.background or None,
         )
 
 
@@ -289,11 +316,13 @@ def _replayed(earlier: Job, submission: Submission) -> Job:
             "The job of this Idempotency-Key was erased.",
             code="job_erased",
             param="Idempotency-Key",
+            job=earlier.id,
         )
     if earlier.request_hash != submission.digest:
         raise conflict(
             "This Idempotency-Key was used for another request.",
             code="idempotency_key_reused",
             param="Idempotency-Key",
+            job=earlier.id,
         )
     return earlier

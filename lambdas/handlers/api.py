@@ -10,8 +10,6 @@ from typing import Any
 from lambdas.domain.admission import Caller
 from lambdas.domain.errors import ApiError, invalid
 
-CONFLICT = 409
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -95,12 +93,21 @@ def answer(
     }
 
 
+def told_of(job: str) -> dict[str, str]:
+    """Headers that name the job of an answer whose body has no place for it.
+
+    OpenAI's clients keep the second one with every answer and every error, as `request_id`.
+    """
+    return {"X-Job-Id": job, "X-Request-Id": job}
+
+
 def refusal(error: ApiError) -> dict[str, Any]:
     """The answer to a request that is refused."""
     headers = {}
-    if error.status == CONFLICT:
-        # OpenAI's clients repeat a POST on 409 by themselves; this says that it cannot help.
-        headers["x-should-retry"] = "false"
+    if error.should_retry is not None:
+        headers["x-should-retry"] = str(error.should_retry).lower()
+    if error.job is not None:
+        headers |= told_of(error.job)
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     return answer(error.status, error.body(), headers)

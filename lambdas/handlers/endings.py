@@ -267,6 +267,18 @@ class Endings:
                 self._done_with(outcome.job, now_ms=now_ms)
         return outcome
 
+    def withdrawn(self, job: Job, *, now_ms: int) -> bool:
+        """Cancel a job unless it has started; whether that is so, and nothing of it will run."""
+        outcome = self.ledger.apply(
+            job, "cancel", now_ms=now_ms, finished_ms=now_ms, live=_untold(job)
+        )
+        after = outcome.job
+        if after is None or after.status is not Status.CANCELLED:
+            return False
+        self.outbox.announce(after)
+        self._done_with(after, now_ms=now_ms)
+        return True
+
     def over(self, job: Job, *, attempt: int, now_ms: int) -> None:
         """An attempt is over whose job ended before: do what follows, or do it again."""
         claim = Attempt(job.id, job.owner, attempt)

@@ -9,6 +9,7 @@ from lambdas.domain.admission import Caller, load_of
 from lambdas.domain.capacity import predicted_wait_s
 from lambdas.domain.policy import Model, Policy, Tier
 from lambdas.domain.regions import fenced
+from lambdas.domain.requests import find_model
 from lambdas.handlers.api import Request, Route, answer
 from lambdas.handlers.snapshots import Snapshots
 
@@ -27,6 +28,7 @@ class Overview:
         """What answers each route."""
         return {
             "GET /v1/models": self.models,
+            "GET /v1/models/{id}": self.model,
             "GET /v1/capacity": self.capacity,
             "GET /health/live": self.live,
             "GET /health/ready": self.ready,
@@ -35,20 +37,27 @@ class Overview:
     def models(self, request: Request) -> dict[str, Any]:
         """`GET /v1/models`: what the key may use."""
         caller = request.known_caller
-        data = [
-            {
-                "id": model.name,
-                "object": "model",
-                "owned_by": self.policy.deployment,
-                "created": 0,
-                "state": model.state,
-                "versions": model.versions,
-                "tiers": [tier.name for tier in self._tiers(caller)],
-                "input_bytes_max": model.input_bytes_max,
-            }
-            for model in self._models(caller)
-        ]
+        data = [self._model(model, caller) for model in self._models(caller)]
         return answer(200, {"object": "list", "data": data})
+
+    def model(self, request: Request) -> dict[str, Any]:
+        """`GET /v1/models/{id}`: one of them."""
+        caller = request.known_caller
+        name = str(request.parameters.get("id", ""))
+        return answer(200, self._model(find_model(name, self.policy, caller, missing=404), caller))
+
+    def _model(self, model: Model, caller: Caller) -> dict[str, Any]:
+        return {
+            "id": model.name,
+            "object": "model",
+            "owned_by": self.policy.deployment,
+            "created": 0,
+            "state": model.state,
+            "versions": model.versions,
+            "tiers": [tier.name for tier in self._tiers(caller)],
+            "apis": list(model.apis),
+            "input_bytes_max": model.input_bytes_max,
+        }
 
     def capacity(self, request: Request) -> dict[str, Any]:
         """`GET /v1/capacity`: how long a job that is submitted now would wait."""

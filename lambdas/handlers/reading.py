@@ -1,5 +1,6 @@
 """Reading, listing, cancelling and erasing jobs."""
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -8,6 +9,8 @@ from lambdas.adapters.clock import now_ms, now_s
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
+from lambdas.domain import payloads
+from lambdas.domain.admission import Caller
 from lambdas.domain.cursors import Cursor, read_cursor, write_cursor
 from lambdas.domain.errors import ApiError, conflict, invalid, not_found
 from lambdas.domain.job import Job, Status, is_job_id
@@ -16,13 +19,26 @@ from lambdas.domain.policy import Policy
 from lambdas.domain.prediction import place
 from lambdas.domain.views import job_view
 from lambdas.handlers.api import Request, answer
-from lambdas.handlers.endings import Endings, result_keys
+from lambdas.handlers.endings import RESULT_BYTES_MAX, Endings, result_keys
 from lambdas.handlers.snapshots import Snapshots
 
 PAGE_DEFAULT = 20
 PAGE_MAX = 100
 DAYS_A_PAGE_MAX = 31
 """Days that one request looks through; a page may be short, its cursor goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What a model answered.
+
+    Attributes:
+        document: As JSON, unless it is too large to be read here.
+        link: Where it can be fetched then, signed and expiring.
+    """
+
+    document: Any = None
+    link: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +61,32 @@ class Reading:
         Raises:
             ApiError: 404; the same for an unknown id, an erased job and another tenant's.
         """
-        job = self._own(request)
+        return self.job_of(str(request.parameters.get("id", "")), request.known_caller)
+
+    def job_of(self, job_id: str, caller: Caller) -> Job:
+        """A job by its id, if it is the caller's.
+
+        Raises:
+            ApiError: 404; the same for an unknown id, an erased job and another tenant's.
+        """
+        job = self._own(job_id, caller)
         if job.erased:
             raise not_found()
         return self.settled(job)
+
+    def output(self, job: Job) -> Output:
+        """What a completed job's model answered.
+
+        Raises:
+            botocore.exceptions.ClientError: The region that keeps it does not give it.
+        """
+        if job.output is not None:
+            return Output(document=json.loads(payloads.unpack(job.output)))
+        key = str(job.output_key)
+        stored = self.payloads.result(key, region=job.owner, bytes_max=RESULT_BYTES_MAX)
+        if stored.body is None:
+            return Output(link=self.payloads.link(key, region=job.owner))
+        return Output(document=json.loads(stored.body))
 
     def settled(self, job: Job) -> Job:
         """The job, expired if its deadline has passed while it waited."""
@@ -97,25 +135,43 @@ class Reading:
 
     def cancel(self, request: Request) -> dict[str, Any]:
         """`POST /v1/jobs/{id}/cancel`."""
-        job = self._cancelled(self.find(request))
+        return answer(200, self.view(self.cancelled(self.find(request))))
+
+    def cancelled(self, job: Job) -> Job:
+        """A job after its cancellation, now or earlier.
+
+        Raises:
+            ApiError: 409: it ended otherwise, or changes just now.
+        """
+        job = self._cancelled(job)
         if not job.status.terminal:
-            raise _changing()
+            raise _changing(job)
         if job.status is not Status.CANCELLED:
-            raise conflict(f"The job is {job.status} already.", code="job_finished", param="id")
+            raise conflict(
+                f"The job is {job.status} already.", code="job_finished", param="id", job=job.id
+            )
         logger.info("cancelled", job_id=job.id)
-        return answer(200, self.view(job))
+        return job
 
     def erase(self, request: Request) -> dict[str, Any]:
-        """`DELETE /v1/jobs/{id}`: payload and result are gone everywhere, and for good.
+        """`DELETE /v1/jobs/{id}`: payload and result are gone everywhere, and for good."""
+        job = self._own(str(request.parameters.get("id", "")), request.known_caller)
+        self.erased(job)
+        return answer(200, {"id": job.id, "object": "job", "deleted": True})
 
-        The tombstone comes first: from then on nobody reads them, and a late result is dropped.
-        Asking again repeats the rest, in case it was cut short.
+    def erased(self, job: Job) -> None:
+        """Erase a job.
+
+        The tombstone comes first: from then on nobody reads payload and result, and a late result
+        is dropped. Asking again repeats the rest, in case it was cut short.
+
+        Raises:
+            ApiError: 409: it changes just now.
         """
-        job = self._own(request)
         if not job.erased:
             job = self._cancelled(self.settled(job))
             if not self.ledger.erase(job.id):
-                raise _changing()
+                raise _changing(job)
         self.payloads.erase_input(
             input_key(job.id, job.request_hash),
             stored=job.stored or job.home,
@@ -127,13 +183,11 @@ class Reading:
         for region in self.policy.regions if job.attempt > 1 else (job.owner,):
             self.payloads.erase_results(results, region=region)
         logger.info("erased", job_id=job.id)
-        return answer(200, {"id": job.id, "object": "job", "deleted": True})
 
-    def _own(self, request: Request) -> Job:
+    def _own(self, job_id: str, caller: Caller) -> Job:
         """The caller's job, erased or not."""
-        job_id = str(request.parameters.get("id", ""))
         job = self.ledger.get(job_id) if is_job_id(job_id) else None
-        if job is None or job.tenant != request.known_caller.tenant:
+        if job is None or job.tenant != caller.tenant:
             raise not_found()
         return job
 
@@ -166,8 +220,8 @@ class Reading:
         return found, Cursor(day.isoformat(), 0, "")
 
 
-def _changing() -> ApiError:
-    return conflict("The job is changing just now; try again.", code="job_changing")
+def _changing(job: Job) -> ApiError:
+    return conflict("The job is changing just now; try again.", code="job_changing", job=job.id)
 
 
 def _limit(text: str | None) -> int:

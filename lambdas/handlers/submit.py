@@ -9,10 +9,13 @@ from lambdas.adapters.logs import logger
 from lambdas.domain.errors import ApiError
 from lambdas.handlers.accepting import Accepting
 from lambdas.handlers.api import Route, read_request, refusal
+from lambdas.handlers.completions import Completions
 from lambdas.handlers.jobs import Jobs
 from lambdas.handlers.overview import Overview
 from lambdas.handlers.ports import endings, functions_in, payload_store, queues_in
 from lambdas.handlers.reading import Reading
+from lambdas.handlers.repeating import Repeating
+from lambdas.handlers.responses import Responses
 from lambdas.handlers.snapshots import Snapshots
 from lambdas.handlers.waiting import Waiting
 from lambdas.wiring import WAIT_FOR_FUNCTION, Execution, Function, Handler
@@ -20,8 +23,8 @@ from lambdas.wiring import WAIT_FOR_FUNCTION, Execution, Function, Handler
 RETRY_AFTER_UNAVAILABLE_S = 5
 
 
-def create(execution: Execution) -> Handler:
-    """Wire the API of an execution environment."""
+def routes_of(execution: Execution) -> dict[str, Route]:
+    """Wire what answers each route of the API."""
     shared, store = endings(execution), payload_store(execution)
     directory = Directory(execution.client("dynamodb"), execution.names.directory)
     snapshots = Snapshots(region=execution.region, gate=shared.gate, directory=directory)
@@ -45,7 +48,24 @@ def create(execution: Execution) -> Handler:
     )
     jobs = Jobs(policy=execution.policy, accepting=accepting, reading=reading, waiting=waiting)
     overview = Overview(policy=execution.policy, snapshots=snapshots)
-    routes: dict[str, Route] = {**jobs.routes(), **overview.routes()}
+    completions = Completions(
+        policy=execution.policy,
+        accepting=accepting,
+        reading=reading,
+        waiting=waiting,
+        repeating=Repeating(ledger=shared.ledger),
+    )
+    return {
+        **jobs.routes(),
+        **completions.routes(),
+        **Responses(completions=completions, reading=reading).routes(),
+        **overview.routes(),
+    }
+
+
+def create(execution: Execution) -> Handler:
+    """Wire the API of an execution environment."""
+    routes = routes_of(execution)
 
     def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         try:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from config.schema import load
+from config.schema import ConfigError, load
 from tests.config.test_schema import changed, refusal
 
 
@@ -42,10 +42,21 @@ def test_a_fallback_takes_every_input_that_the_model_takes(tmp_path: Path) -> No
 def test_functions_know_the_fallback(tmp_path: Path) -> None:
     """They read the policy, not the configuration."""
     path = tmp_path / "test.yaml"
-    path.write_text(yaml.safe_dump(changed("models/chat/fallback", "embedder")))
+    document = changed("models/chat/fallback", "embedder")
+    document["models"]["embedder"]["apis"] = ["embeddings", "chat.completions"]
+    path.write_text(yaml.safe_dump(document))
 
     policy = load(path).policy()
 
     assert policy.models["chat"].fallback == "embedder"
     assert policy.models["embedder"].fallback is None
     assert type(policy).from_json(policy.to_json()) == policy
+
+
+def test_a_fallback_answers_the_same_routes(tmp_path: Path) -> None:
+    """A chat that falls back to a model of embeddings would be answered with numbers."""
+    path = tmp_path / "test.yaml"
+    path.write_text(yaml.safe_dump(changed("models/chat/fallback", "embedder")))
+
+    with pytest.raises(ConfigError, match="its apis are embeddings"):
+        load(path)

@@ -1,23 +1,20 @@
 """The API before the functions: routes, keys, validation, errors, log, firewall."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
+from config.schema import load
 from lambdas.domain import errors
+from lambdas.handlers import submit
+from lambdas.wiring import Execution
 from tests.stacks.assemblies import Assembly, Resource
 
 HERE = "Region-us-east-1"
-ROUTES = {
-    "POST /v1/jobs",
-    "GET /v1/jobs",
-    "GET /v1/jobs/{id}",
-    "DELETE /v1/jobs/{id}",
-    "POST /v1/jobs/{id}/cancel",
-    "GET /v1/models",
-    "GET /v1/capacity",
-}
+ROOT = Path(__file__).resolve().parents[2]
 OPEN = {"GET /health/live", "GET /health/ready"}
 
 
@@ -37,11 +34,21 @@ def routes(assembly: Assembly) -> dict[str, Resource]:
     }
 
 
-def test_every_route_ends_at_submit(dev: Assembly) -> None:
-    """A route without a function answers nobody."""
+def test_every_route_is_answered_and_no_other_one_is_open(dev: Assembly, tmp_path: Path) -> None:
+    """A route without a function answers nobody; a function without a route is never asked."""
+    folder = tmp_path / "lambdas"
+    folder.mkdir()
+    policy = load(ROOT / "config" / "dev.yaml").policy()
+    (folder / "policy.json").write_text(json.dumps(policy.to_json()))
+    execution = Execution(
+        environ={"AWS_REGION": "us-east-1", "LAMBDA_TASK_ROOT": str(tmp_path)},
+        session=boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing"),
+        sleep=lambda _: None,
+    )
+
     methods = routes(dev)
 
-    assert set(methods) == ROUTES | OPEN
+    assert set(methods) == set(submit.routes_of(execution))
     for method in methods.values():
         integration = method.properties["Integration"]
         assert integration["Type"] == "AWS_PROXY"

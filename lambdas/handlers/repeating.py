@@ -1,0 +1,52 @@
+"""Requests that a client's library repeats by itself, after it lost sight of the first one.
+
+OpenAI's clients send no idempotency key, but say how often they have repeated a request. The job
+of the first one is looked for then: what was sent once should work once.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from lambdas.adapters.clock import now_ms
+from lambdas.adapters.ledger import Ledger
+from lambdas.adapters.logs import logger
+from lambdas.domain.job import Job, Status
+from lambdas.domain.requests import Submission
+from lambdas.handlers.api import Request
+
+REPEATED_MS_MAX = 900_000
+"""OpenAI's clients wait ten minutes for an answer, and somewhat before they ask again."""
+LOOKED_AT_MAX = 50
+"""Of the tenant's latest jobs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeating:
+    """Finds the job of a repeated request."""
+
+    ledger: Ledger
+
+    def earlier(self, request: Request, submission: Submission) -> Job | None:
+        """The job that an earlier sending of this request made, as far as that can be told.
+
+        Several jobs of the same content are nobody's: who sends the same request many times, for
+        many different answers, gets as many.
+        """
+        repeated = request.headers.get("x-stainless-retry-count", "0")
+        if not repeated.isdecimal() or not repeated.strip("0"):
+            return None
+        tenant, at_ms = request.known_caller.tenant, now_ms()
+        today = datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+        latest = self.ledger.jobs_of(tenant, today, limit=LOOKED_AT_MAX)
+        recent = [job_id for job_id, made_ms in latest if at_ms - made_ms <= REPEATED_MS_MAX]
+        same = [
+            job
+            for job in self.ledger.get_many(recent).values()
+            if job.request_hash == submission.digest
+            and not job.erased
+            and job.status is not Status.CANCELLED
+        ]
+        if len(same) != 1:
+            return None
+        logger.info("repeated by its client", job_id=same[0].id)
+        return same[0]
