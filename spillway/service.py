@@ -1,7 +1,7 @@
 """A deployment as a service of this machine: real time, real processes, HTTP on loopback."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Self
@@ -12,6 +12,7 @@ from spillway.assembly import LocalError
 from spillway.client import RegionalApi, ServiceError
 from spillway.control import ControlServer
 from spillway.directory import add_tenant
+from spillway.twin.containers import Factory
 from spillway.twin.functions import LogLine
 from spillway.twin.http import ApiServer, AwsServer
 
@@ -32,6 +33,7 @@ class LocalService:
         control_port: Of the regions' faults; 0 takes a free one.
         assembly: Templates that were synthesized before.
         log: Called with each line that a function logs, in the twin's thread.
+        replaced: What serves some endpoints instead of what the configuration says.
 
     Attributes:
         twin: What runs.
@@ -54,12 +56,19 @@ class LocalService:
         control_port: int = 0,
         assembly: Path | None = None,
         log: Callable[[LogLine], object] | None = None,
+        replaced: Mapping[str, Factory] | None = None,
     ) -> None:
         self.deployment = load(config)
         self._undo = ExitStack()
         with ExitStack() as undo:
             self.twin = undo.enter_context(
-                local.start(config, virtual=False, assembly=assembly, warm_up_factor=WARM_UP_FACTOR)
+                local.start(
+                    config,
+                    virtual=False,
+                    assembly=assembly,
+                    replaced=replaced,
+                    warm_up_factor=WARM_UP_FACTOR,
+                )
             )
             if log is not None:
                 self.twin.functions.readers.append(log)
