@@ -11,7 +11,9 @@ import httpx
 from spillway.client.errors import ServiceError, UnavailableError, kind_of
 
 SEE_OTHER: Final = 303
-RETRIED: Final = frozenset({429, 500, 502, 503, 504})
+GATEWAY_TIMEOUT: Final = 504
+"""API Gateway's own forbids to repeat, because most clients send no idempotency key: ours does."""
+RETRIED: Final = frozenset({429, 500, 502, 503, GATEWAY_TIMEOUT})
 TOO_MANY: Final = 429
 ANSWER_SHOWN_MAX: Final = 200
 
@@ -131,7 +133,8 @@ def _judged(heard: Heard, base_url: str) -> Reply | Trouble:
         return _stranger(heard, base_url)
     return Trouble(
         _refusal(heard, document),
-        retry=heard.status in RETRIED and heard.headers.get("x-should-retry") != "false",
+        retry=heard.status in RETRIED
+        and (heard.status == GATEWAY_TIMEOUT or heard.headers.get("x-should-retry") != "false"),
         region_failed=heard.status in RETRIED and heard.status != TOO_MANY,
     )
 

@@ -61,6 +61,16 @@ def test_the_service_may_forbid_to_try_again(service: FakeService, kind: Kind, s
     assert len(service.asked) == 1
 
 
+def test_a_gateway_that_forbids_to_repeat_means_clients_without_a_key(
+    service: FakeService, kind: Kind
+) -> None:
+    """Its time-out says nothing of the job; our submissions carry a key and find it again."""
+    service.faults[EASTERN] = [Before(refusal(504, x_should_retry="false"))]
+
+    assert kind(service)("submit", "embedder", 1).id
+    assert len(service.asked) == 2
+
+
 @pytest.mark.parametrize(
     "heard",
     [
