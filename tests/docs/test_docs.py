@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 import typer
 
@@ -63,27 +64,53 @@ class Hosts(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
 
+class Hosts2(httpx2.BaseTransport):
+    """The same for the library that OpenAI's client brings.
+
+    Args:
+        stacks: The deployment.
+    """
+
+    def __init__(self, stacks: Stacks) -> None:
+        self._hosts = Hosts(stacks)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer for the host."""
+        answer = self._hosts.handle_request(
+            httpx.Request(
+                request.method,
+                str(request.url),
+                headers=request.headers.multi_items(),
+                content=request.read(),
+            )
+        )
+        return httpx2.Response(
+            answer.status_code, headers=answer.headers.multi_items(), content=answer.content
+        )
+
+
 def test_the_examples_of_the_python_client_run(
     stacks: Stacks, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They are copied as they are; what they print is what they promise."""
     for name in ("HTTPTransport", "AsyncHTTPTransport"):
         monkeypatch.setattr(f"httpx._client.{name}", lambda **_: Hosts(stacks))
+    monkeypatch.setattr("httpx2._client.HTTPTransport", lambda **_: Hosts2(stacks))
+    monkeypatch.setenv("SPILLWAY_URL", "https://us-east-1.twin")
     for name in ("SPILLWAY_API_KEY", "EU_KEY", "US_KEY"):
         monkeypatch.setenv(name, stacks.api_key)
-    stacks.model("embedder").answers(lambda _: {"data": [1]})
-    (readme,) = (each for each in python_of("README.md") if "def test_" not in each)
+    stacks.model("embedder").answers(lambda _: {"data": [{"embedding": [1]}]})
+    readme = [each for each in python_of("README.md") if "def test_" not in each]
 
     printed = []
-    for example in [readme, *python_of("docs/api.md")]:
+    for example in [*readme, *python_of("docs/api.md")]:
         exec(compile(example, "example", "exec"), {})  # noqa: S102 our own documents
         printed.append(capsys.readouterr().out)
 
-    assert printed == [
-        "completed {'data': [1]}\n",
-        "['completed', 'completed']\n",
-        "completed\n",
-    ]
+    openai_readme, own_readme, openai_api, *own_api = printed
+    assert (openai_readme, own_readme) == ("1\n", "completed {'data': [{'embedding': [1]}]}\n")
+    assert re.fullmatch(r"1 job_[a-z2-7]{26}\n", openai_api)
+    assert own_api == ["['completed', 'completed']\n", "completed\n"]
 
 
 def test_the_readmes_example_runs(tmp_path: Path) -> None:
