@@ -1,5 +1,6 @@
 """The directory table as operators change it: tenants, their limits and their keys."""
 
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,11 @@ class Directory:
     def list_tenants(self) -> list[dict[str, Any]]:
         """All tenants."""
         return sorted(self._scan("tenant#"), key=lambda item: item["pk"])
+
+    def snapshot(self, region: str) -> dict[str, Any]:
+        """What a region's beat told of it last, up to a few seconds ago; empty if it never did."""
+        item = self._table.get_item(Key={"pk": f"snapshot#{region}"}).get("Item")
+        return dict(json.loads(str(item["document"]))) if item else {}
 
     def revoke(self, key_id: str) -> None:
         """Make a key worthless; revoking it again changes nothing."""

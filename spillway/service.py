@@ -1,5 +1,6 @@
 """A deployment as a service of this machine: real time, real processes, HTTP on loopback."""
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -9,12 +10,17 @@ from typing import Final, Self
 from config.schema import load
 from spillway import local
 from spillway.assembly import LocalError
+from spillway.bad_releases import BadReleases
+from spillway.cli.looking import Api, Looking
 from spillway.client import RegionalApi, ServiceError
+from spillway.console.doing import LocalConsole
+from spillway.console.server import application
 from spillway.control import ControlServer
 from spillway.directory import add_tenant
 from spillway.twin.containers import Factory
 from spillway.twin.functions import LogLine
 from spillway.twin.http import ApiServer, AwsServer
+from spillway.twin.serving import Serving
 
 TENANT: Final = "local"
 WARM_UP_FACTOR: Final = 0.02
@@ -24,13 +30,14 @@ READY_POLL_S: Final = 0.1
 
 
 class LocalService:
-    """Every region's API on one port, AWS's on another, and faults of regions on a third.
+    """Every region's API on one port, AWS's, faults of regions and the console on others.
 
     Args:
         config: The deployment.
         port: Of the API; 0 takes a free one.
         aws_port: Of the AWS operations; 0 takes a free one.
         control_port: Of the regions' faults; 0 takes a free one.
+        console_port: Of the console; 0 takes a free one.
         assembly: Templates that were synthesized before.
         log: Called with each line that a function logs, in the twin's thread.
         replaced: What serves some endpoints instead of what the configuration says.
@@ -41,6 +48,7 @@ class LocalService:
         urls: Base URLs of the API, by region.
         aws_url: What `AWS_ENDPOINT_URL` should be.
         control_url: What `SPILLWAY_CONTROL_URL` should be.
+        console_url: A page that shows all of it.
         key: An API key of a tenant that may use everything.
 
     Raises:
@@ -54,6 +62,7 @@ class LocalService:
         port: int = 0,
         aws_port: int = 0,
         control_port: int = 0,
+        console_port: int = 0,
         assembly: Path | None = None,
         log: Callable[[LogLine], object] | None = None,
         replaced: Mapping[str, Factory] | None = None,
@@ -61,15 +70,18 @@ class LocalService:
         self.deployment = load(config)
         self._undo = ExitStack()
         with ExitStack() as undo:
+            folder = undo.enter_context(tempfile.TemporaryDirectory())
+            bad = BadReleases(config, Path(folder), replaced=replaced)
             self.twin = undo.enter_context(
                 local.start(
                     config,
                     virtual=False,
                     assembly=assembly,
-                    replaced=replaced,
+                    replaced=bad.containers(),
                     warm_up_factor=WARM_UP_FACTOR,
                 )
             )
+            bad.watch(self.twin)
             if log is not None:
                 self.twin.functions.readers.append(log)
             scheduler = self.twin.scheduler
@@ -96,7 +108,24 @@ class LocalService:
                 scheduler.call(self._beat, region)
             self.key = add_tenant(local.directory(self.twin, self.deployment), TENANT)
             self._wait_until_known()
+            self.console_url = self._open_console(undo, bad, console_port)
             self._undo = undo.pop_all()
+
+    def _open_console(self, undo: ExitStack, bad: BadReleases, port: int) -> str:
+        """Serve the console, which knows of this service what operators and applications know."""
+        api = Api(self.urls, self.key)
+        looking = Looking(
+            self.deployment, endpoint_url=self.aws_url, control_url=self.control_url, api=api
+        )
+        console = LocalConsole(looking, api=api, control_url=self.control_url, bad=bad)
+        undo.callback(console.close)
+        try:
+            server = Serving(application(console), port=port, name="console")
+        except OSError as error:
+            raise LocalError(f"cannot listen on port {port}: {error}") from error
+        undo.callback(server.close)
+        server.start()
+        return server.url
 
     def _wait_until_ready(self) -> None:
         """Let the models' processes load."""

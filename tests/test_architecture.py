@@ -72,6 +72,31 @@ ARROWS = (
         why="commands read cloud assemblies, never the code that writes them",
     ),
     Arrow(
+        area="spillway.cli.looking",
+        ours=(
+            "spillway.cli",
+            "spillway.directory",
+            "spillway.leases",
+            "spillway.releases",
+            "lambdas.domain",
+            "config",
+        ),
+        why="what shows a deployment sees what operators see, on AWS as on the twin",
+    ),
+    Arrow(
+        area="spillway.console",
+        ours=(
+            "spillway.console",
+            "spillway.assembly",
+            "spillway.cli",
+            "spillway.client",
+            "lambdas.domain",
+            "config",
+        ),
+        never=("boto3", "botocore"),
+        why="the console is one more operator: it looks and acts as commands do, past no twin",
+    ),
+    Arrow(
         area="spillway.twin",
         ours=("spillway.twin", "lambdas.domain", "config"),
         never=("aws_cdk",),

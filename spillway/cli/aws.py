@@ -79,10 +79,16 @@ class Replica:
 
     def client(self) -> "DynamoDBClient":
         """DynamoDB there."""
+        client: DynamoDBClient = self.service("dynamodb")
+        return client
+
+    def service(self, name: str) -> Any:
+        """A client of any of AWS's services there."""
         import boto3  # noqa: PLC0415 a third of a second that other commands need not wait
 
         # Not boto3's own default session, which remembers the credentials that it saw first.
-        return boto3.Session().client("dynamodb", **self._options())
+        session: Any = boto3.Session()
+        return session.client(name, **self._options())
 
     def table(self) -> "Table":
         """The table there."""
@@ -112,6 +118,7 @@ def at_a_replica(
     act: Callable[[Replica], Done],
     *,
     missing_code: str,
+    tell: Callable[[str], object] | None = None,
 ) -> Done:
     """Do something through the first copy of a global table that answers.
 
@@ -122,6 +129,7 @@ def at_a_replica(
         act: What to do. It begins anew at the next region if one stops answering halfway, so it
             must not matter if half of it was done before.
         missing_code: The machine-readable code if there is no such table.
+        tell: Hears that another region had to be asked; without it, the terminal does.
 
     Returns:
         What `act` does.
@@ -140,11 +148,9 @@ def at_a_replica(
             gone[region] = str(error)
             continue
         if gone:
-            progress_console().print(
+            (tell or _print)(
                 f"{', '.join(gone)} did not answer: asked {region} instead, whose changes get "
-                "there once it is back",
-                highlight=False,
-                soft_wrap=True,
+                "there once it is back"
             )
         return done
     told = "; ".join(f"{region}: {reason}" for region, reason in gone.items())
@@ -154,6 +160,10 @@ def at_a_replica(
         exit_code=Code.UNREACHABLE,
         code="unreachable",
     )
+
+
+def _print(text: str) -> None:
+    progress_console().print(text, highlight=False, soft_wrap=True)
 
 
 def only_where_meant(endpoint_url: str | None, control_url: str | None = None) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-import yaml
 from rich.console import Console
 
 from config.schema import Deployment, load
@@ -27,7 +26,7 @@ from spillway.cli.terminal import (
     progress_console,
 )
 from spillway.client import RegionalApi
-from spillway.replay.bad_version import BadVersion, TakenBack
+from spillway.replay.bad_version import BadVersion, TakenBack, wanting
 from spillway.replay.plan import Assignment, Request, simulated_model
 from spillway.replay.report import Report
 from spillway.replay.scaled_out import ScaleOut, scale_outs
@@ -157,10 +156,7 @@ def _next_release(config: Path, deployment: Deployment, folder: Path) -> _Releas
     others = [version for version in model.versions if version != model.wanted]
     if not others:
         return _Release(config, deployment)
-    document = yaml.safe_load(config.read_text(encoding="utf-8"))
-    document["models"][name]["wanted"] = others[0]
-    changed = folder / config.name
-    changed.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    changed = wanting(config, name, others[0], folder)
     bad = BadVersion(load(changed), model=name, before=model.wanted)
     return _Release(config, deployment, changed, bad)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 API_PORT = 8080
 AWS_PORT = 8081
 CONTROL_PORT = 8082
+CONSOLE_PORT = 8083
 
 
 def local(
@@ -38,6 +39,9 @@ def local(
     control_port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Of the regions' faults; 0: any.")
     ] = CONTROL_PORT,
+    console_port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Of the console, a page to look at; 0: any.")
+    ] = CONSOLE_PORT,
     log: Annotated[
         Path | None,
         typer.Option(help="Append the functions' log lines to this file, as JSON with the region."),
@@ -59,6 +63,7 @@ def local(
                 port=port,
                 aws_port=aws_port,
                 control_port=control_port,
+                console_port=console_port,
                 assembly=assembly,
                 log=keep,
             )
@@ -77,6 +82,7 @@ def local(
             "urls": service.urls,
             "aws_url": service.aws_url,
             "control_url": service.control_url,
+            "console_url": service.console_url,
             "api_key": service.key,
             "environment": variables,
         }
@@ -84,6 +90,7 @@ def local(
         def render(console: Console) -> None:
             for region, url in service.urls.items():
                 console.print(f"{region:12} {url}", highlight=False, soft_wrap=True)
+            console.print(f"\nTo look at in a browser: {service.console_url}", soft_wrap=True)
             console.print("\nIn another terminal:")
             for name, value in variables.items():
                 console.print(f"export {name}={value}", highlight=False, soft_wrap=True)

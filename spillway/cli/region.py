@@ -8,13 +8,13 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
-import httpx
 import typer
 from rich.console import Console
 
 from config.schema import Deployment, load
 from spillway.cli.aws import CONTROL_VARIABLE, EndpointUrl, at_a_replica, only_where_meant
 from spillway.cli.deployment import CONFIG, Config, WrittenConfig, named, said, to_write
+from spillway.cli.faults import act, faults_of
 from spillway.cli.terminal import Code, CommandError, Json, answer, table, usage
 from spillway.leases import LOST, SERVING, LeaseError, Leases
 
@@ -23,7 +23,6 @@ Done = TypeVar("Done")
 UNKNOWN = "unknown"
 """The state of a region while no copy of the ledger answers."""
 UNCHANGED = "nothing changed"
-CONTROL_TIMEOUT_S = 10.0
 FACTOR = 10.0
 
 app = typer.Typer(no_args_is_help=True, help="Drain a region, or rehearse its loss (operators).")
@@ -58,7 +57,7 @@ def list_regions(
     Without an answer from any region the states are unknown, and the exit code is 3.
     """
     deployment = load(config)
-    faults = _faults(control_url) if control_url else {}
+    faults = faults_of(control_url) if control_url else {}
 
     def look(leases: Leases) -> list[dict[str, Any]]:
         return [
@@ -114,7 +113,7 @@ def _wrong(condition: dict[str, Any]) -> str:
 @app.command("kill")
 def kill(region: Region, *, control_url: ControlUrl = None, as_json: Json = False) -> None:
     """Stop everything in a region of the twin; what is stored there stays."""
-    document = _act(control_url, region, "kill", {})
+    document = act(control_url, region, "kill", {})
     is_dead = "is dead" if document["changed"] else f"was dead already: {UNCHANGED}"
     text = f"{region} {is_dead}; `spillway region restore {region}` brings it back"
     _tell(document, text, as_json)
@@ -129,7 +128,7 @@ def isolate(
     as_json: Json = False,
 ) -> None:
     """Cut a region of the twin off from the global tables only, or from the clients only."""
-    document = _act(control_url, region, "isolate", {"from": from_.value})
+    document = act(control_url, region, "isolate", {"from": from_.value})
     what = "the global tables" if from_ is Side.GLOBAL else "its clients"
     text = f"is cut off from {what}"
     if not document["changed"]:
@@ -148,7 +147,7 @@ def slow(
     as_json: Json = False,
 ) -> None:
     """Let AWS calls that are made in or to a region of the twin take longer."""
-    document = _act(control_url, region, "slow", {"factor": factor})
+    document = act(control_url, region, "slow", {"factor": factor})
     text = f"calls in and to {region} take {factor:g} times their usual time"
     if not document["changed"]:
         text += f" already: {UNCHANGED}"
@@ -206,7 +205,7 @@ def restore(
     deployment = to_write(config, endpoint_url) if not control_url else load(config or CONFIG)
     document: dict[str, Any] = {"region": region, "changed": False}
     if control_url:
-        document = _act(control_url, region, "restore", {})
+        document = act(control_url, region, "restore", {})
         if not endpoint_url or region not in deployment.regions:
             # Without the twin's endpoint the ledger would be that of an AWS account.
             text = "is back" if document["changed"] else f"had no fault: {UNCHANGED}"
@@ -266,48 +265,6 @@ def _at_ledger(
         )
     except LeaseError as error:
         raise CommandError(str(error), code=error.code) from error
-
-
-def _act(
-    control_url: str | None, region: str, action: str, wanted: dict[str, Any]
-) -> dict[str, Any]:
-    """Do something to a region of the twin; what is wrong with it afterwards."""
-    if not control_url:
-        raise usage(
-            f"{action} exists on the twin only: start `spillway local`, and set "
-            "SPILLWAY_CONTROL_URL or give --control-url as it prints them"
-        )
-    before = _faults(control_url).get(region)
-    after = _ask(control_url, "POST", f"/{region}/{action}", json=wanted)["regions"][region]
-    return {"region": region, **after, "changed": after != before}
-
-
-def _faults(control_url: str) -> dict[str, dict[str, Any]]:
-    """What the twin's control port knows to be wrong, by region."""
-    faults: dict[str, dict[str, Any]] = _ask(control_url, "GET", "")["regions"]
-    return faults
-
-
-def _ask(control_url: str, method: str, path: str, **options: Any) -> dict[str, Any]:
-    try:
-        reply = httpx.request(
-            method,
-            f"{control_url.rstrip('/')}/regions{path}",
-            timeout=CONTROL_TIMEOUT_S,
-            trust_env=False,
-            **options,
-        )
-        document: dict[str, Any] = reply.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise CommandError(
-            f"no `spillway local` answers at {control_url}: {error}",
-            exit_code=Code.UNREACHABLE,
-            code="unreachable",
-        ) from error
-    if reply.status_code != httpx.codes.OK:
-        problem = document.get("error", {})
-        raise usage(str(problem.get("message", f"{control_url} answers {reply.status_code}")))
-    return document
 
 
 def _tell(document: dict[str, Any], text: str, as_json: bool) -> None:  # noqa: FBT001

@@ -5,7 +5,10 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import yaml
 
 from config.schema import Deployment
 from lambdas.domain.release import LEAST_URGENT_FIRST, Release, place, planned_shares
@@ -70,7 +73,7 @@ class BadVersion:
 
     def container(self, sound: "Factory") -> "Factory":
         """What serves the version here: as the sound one would, but for the jobs that it fails."""
-        return partial(_Flawed, sound, self._fail)
+        return flawed(sound, self._fail)
 
     def _fail(self, body: bytes) -> bool:
         fails = b'"row"' in body and zlib.crc32(body) % FAILS_ONE_IN == 0
@@ -129,6 +132,35 @@ class BadVersion:
         key = {"pk": {"S": f"release#{self.seen.model}"}}
         item = client.get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
         return Release.read(json.loads(item["document"]["S"])) if item else None
+
+
+def flawed(sound: "Factory", fails: Callable[[bytes], bool]) -> "Factory":
+    """What serves as the sound one would, but for the requests that it fails.
+
+    Args:
+        sound: The other one.
+        fails: Whether a request's body is one of them.
+    """
+    return partial(_Flawed, sound, fails)
+
+
+def wanting(config: Path, model: str, version: str, folder: Path) -> Path:
+    """Write a deployment's file anew, with another version of a model wanted.
+
+    Args:
+        config: The file as it is.
+        model: Whose version.
+        version: Which is wanted.
+        folder: Where the new file comes; not the old one's own.
+
+    Returns:
+        The new file.
+    """
+    document = yaml.safe_load(config.read_text(encoding="utf-8"))
+    document["models"][model]["wanted"] = version
+    changed = folder / config.name
+    changed.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return changed
 
 
 class _Flawed:

@@ -9,9 +9,7 @@ thread, and on the virtual clock no time but the one that the stacks take.
 import asyncio
 import json
 import re
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from typing import Any, Final, cast
@@ -19,13 +17,11 @@ from urllib.parse import unquote, urlsplit
 
 import anyio.to_thread
 import httpx
-import uvicorn
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from spillway.twin.apigateway import (
@@ -38,14 +34,12 @@ from spillway.twin.apigateway import (
 )
 from spillway.twin.clock import Scheduler
 from spillway.twin.route53 import NoSuchNameError, Resolver
+from spillway.twin.serving import Serving
 
 METHODS: Final = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 # API Gateway answers within its integration timeout of 29 s; the rest is for a loop under load.
 ANSWER_SECONDS_MAX: Final = 120.0
-# Connections held at once; each costs a task, and wait functions hold up to some hundred.
-CONNECTIONS_MAX: Final = 2000
-START_SECONDS_MAX: Final = 10.0
-START_POLL_SECONDS: Final = 0.01
+STOP_SECONDS_MAX: Final = 10.0
 
 
 def regional(gateway: ApiGateway, request: HttpRequest) -> HttpResponse:
@@ -88,25 +82,9 @@ class ApiServer:
     def __init__(self, scheduler: Scheduler, gateway: ApiGateway, *, port: int = 0) -> None:
         self._scheduler = scheduler
         self._gateway = gateway
-        self._socket = socket.create_server(("127.0.0.1", port))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         app = Starlette(routes=[Route("/{path:path}", self._serve, methods=METHODS)])
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http=_Connection,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                limit_concurrency=CONNECTIONS_MAX,
-                timeout_graceful_shutdown=1,
-                server_header=False,
-                ws="none",
-            )
-        )
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="api", daemon=True
-        )
+        self._serving = Serving(app, port=port, name="API")
+        self.url = self._serving.url
 
     def start(self) -> None:
         """Listen; return once connections are accepted.
@@ -114,19 +92,11 @@ class ApiServer:
         Raises:
             RuntimeError: The server did not start.
         """
-        self._thread.start()
-        for _ in range(int(START_SECONDS_MAX / START_POLL_SECONDS)):
-            if self._server.started:
-                return
-            time.sleep(START_POLL_SECONDS)
-        raise RuntimeError("the API server did not start")
+        self._serving.start()
 
     def close(self) -> None:
         """Stop listening, and give requests under way a second."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(START_SECONDS_MAX)
-        self._socket.close()
+        self._serving.close()
 
     async def _serve(self, request: Request) -> Response:
         body = b""
@@ -182,14 +152,6 @@ class ApiServer:
         return future
 
 
-class _Connection(H11Protocol):
-    """A connection that an application can break off, as one to a region that is away."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.app_state = {**self.app_state, "abort": transport.abort}
-
-
 class AwsServer:
     """Every AWS operation of the twin on one loopback port, as moto's own server offers them.
 
@@ -234,7 +196,7 @@ class AwsServer:
         """Stop listening."""
         if self._thread.is_alive():
             self._server.shutdown()
-            self._thread.join(START_SECONDS_MAX)
+            self._thread.join(STOP_SECONDS_MAX)
         self._server.server_close()
 
 
