@@ -23,7 +23,7 @@ from lambdas.domain import payloads
 from lambdas.domain.job import Job
 from lambdas.domain.policy import Policy
 from lambdas.handlers import authorize, submit, wait
-from lambdas.wiring import Handler
+from lambdas.wiring import Execution, Handler
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "dev.yaml"
 START_S = 1_700_000_000
@@ -190,11 +190,16 @@ class Region:
     def environment(self, function: Any) -> Handler:
         """A fresh execution environment of a function."""
         handler: Handler = function.environment(
-            environ={"AWS_REGION": self.region, "LAMBDA_TASK_ROOT": str(self.tmp_path)},
-            session=self,
-            sleep=self.sleep,
+            environ=self._environ(), session=self, sleep=self.sleep
         )
         return handler
+
+    def execution(self) -> Execution:
+        """What a fresh environment is wired from."""
+        return Execution(environ=self._environ(), session=self, sleep=self.sleep)
+
+    def _environ(self) -> dict[str, str]:
+        return {"AWS_REGION": self.region, "LAMBDA_TASK_ROOT": str(self.tmp_path)}
 
     def client(self, service: str, *, region_name: str, config: Any) -> Any:
         """What a function gets for `boto3.Session.client`."""
