@@ -5,7 +5,8 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from lambdas.domain.keys import KEY_BYTES, key_hash, new_key
+from lambdas.domain.access import LIVE_KEYS_MAX
+from lambdas.domain.keys import KEY_BYTES, key_hash, key_id, new_key
 from lambdas.domain.webhooks import new_secret
 
 if TYPE_CHECKING:
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
 
 WEBHOOK_SECRET_BYTES = 32
 """As much as the HMAC-SHA256 that it keys; Standard Webhooks allows 24 to 64."""
+
+
+class TooManyKeysError(Exception):
+    """A name has as many keys that open something as it may have."""
+
+
+class NoKeyError(Exception):
+    """A name has no key that opens something."""
 
 
 class Directory:
@@ -44,8 +53,14 @@ class Directory:
             ExpressionAttributeValues={**values, ":created_ms": self._now_ms()},
         )
 
-    def add_key(self, tenant: str, name: str) -> str:
-        """Make a key for a tenant and store its hash; the key is nowhere but in the answer."""
+    def add_key(self, tenant: str, name: str, **limits: Any) -> str:
+        """Make a key for a tenant and store its hash; the key is nowhere but in the answer.
+
+        Args:
+            tenant: Whose.
+            name: For people, and to rotate it by.
+            limits: `scopes`, `models`, `tiers`, `expires_ms`; what is None is no limit.
+        """
         key = new_key(secrets.token_bytes(KEY_BYTES))
         pk = f"key#{key_hash(key)}"
         item: dict[str, Any] = {
@@ -54,8 +69,54 @@ class Directory:
             "name": name,
             "created_ms": self._now_ms(),
         }
+        item |= {field: value for field, value in limits.items() if value is not None}
         self._table.put_item(Item=item)
         return key
+
+    def live_keys(self, tenant: str, name: str) -> list[dict[str, Any]]:
+        """A tenant's keys of a name that open something, oldest first."""
+        now_ms = self._now_ms()
+        return [
+            key
+            for key in self.list_keys()
+            if (key["tenant"], key["name"]) == (tenant, name)
+            and "revoked_ms" not in key
+            and key.get("expires_ms", now_ms + 1) > now_ms
+        ]
+
+    def check_room(self, tenant: str, name: str) -> None:
+        """Whether a name may have one more key.
+
+        Looking and adding are two steps: operators who add in the same second may end with a key
+        too many, which `spillway tenant list` shows.
+
+        Raises:
+            TooManyKeysError: It has `LIVE_KEYS_MAX` that open something, whose ids are the text.
+        """
+        live = self.live_keys(tenant, name)
+        if len(live) >= LIVE_KEYS_MAX:
+            raise TooManyKeysError(", ".join(key_id(key["id"]) for key in live))
+
+    def rotate_key(self, tenant: str, name: str) -> tuple[str, list[str]]:
+        """Make a key like the newest one of a name: same limits, same length of life.
+
+        Returns:
+            The key, and the ids of those that are to be revoked when it is in use.
+
+        Raises:
+            NoKeyError: There is none to be replaced.
+            TooManyKeysError: It was rotated already, and the old one was not revoked.
+        """
+        live = self.live_keys(tenant, name)
+        if not live:
+            raise NoKeyError
+        self.check_room(tenant, name)
+        newest = live[-1]
+        limits = {field: newest.get(field) for field in ("scopes", "models", "tiers")}
+        if "expires_ms" in newest:
+            life_ms = newest["expires_ms"] - newest["created_ms"]
+            limits["expires_ms"] = self._now_ms() + life_ms
+        return self.add_key(tenant, name, **limits), [key_id(key["id"]) for key in live]
 
     def make_webhook_secret(self, tenant: str, *, replace: bool = False) -> str | None:
         """Make the secret that signs a tenant's webhooks from now on.
@@ -135,7 +196,8 @@ def add_tenant(
         limits: `models`, `tiers`, `rate_per_s`, `in_flight_max`; what is None stays as it is.
 
     Returns:
-        The key, which can never be read again.
+        The key, which can never be read again. That a name has two live ones at most is for the
+        commands to see to: programs give keys as they need them.
     """
     changes = {name: value for name, value in limits.items() if value is not None}
     if directory.tenant(tenant) is None:

@@ -19,11 +19,19 @@ class Key:
         tenant: Its owner.
         name: What an operator called it.
         revoked: Whether it no longer opens anything.
+        expires_ms: When it opens nothing any more; None for never.
+        scopes: What it may do; None for all.
+        models: What it may use of what its tenant may; None for all of it.
+        tiers: How urgently it may ask, of what its tenant may; None for all of it.
     """
 
     tenant: str
     name: str
     revoked: bool
+    expires_ms: int | None = None
+    scopes: frozenset[str] | None = None
+    models: frozenset[str] | None = None
+    tiers: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +73,10 @@ class Directory:
             tenant=item["tenant"]["S"],
             name=item.get("name", {}).get("S", ""),
             revoked="revoked_ms" in item,
+            expires_ms=int(item["expires_ms"]["N"]) if "expires_ms" in item else None,
+            scopes=_names(item.get("scopes")),
+            models=_names(item.get("models")),
+            tiers=_names(item.get("tiers")),
         )
 
     def tenant(self, tenant: str) -> Tenant | None:

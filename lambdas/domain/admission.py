@@ -27,6 +27,8 @@ class Caller:
         tiers: Tiers the key may use; None for all.
         rate_per_s: Submissions a second.
         in_flight_max: Unfinished jobs.
+        scopes: Names of `access.SCOPES` that the key has; None for all.
+        expires_ms: When the key opens nothing any more; None for never.
     """
 
     tenant: str
@@ -34,6 +36,8 @@ class Caller:
     tiers: frozenset[str] | None
     rate_per_s: float
     in_flight_max: int
+    scopes: frozenset[str] | None = None
+    expires_ms: int | None = None
 
     def may_use(self, model: str) -> bool:
         """Whether the key may use a model of that name."""

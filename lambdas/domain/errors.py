@@ -65,9 +65,22 @@ def too_large(message: str, *, param: str | None = None) -> ApiError:
     return ApiError(413, "invalid_request_error", "too_large", message, param=param)
 
 
-def forbidden(message: str, *, param: str) -> ApiError:
+def unauthorized() -> ApiError:
+    """401: no key that holds; the same for an unknown, a revoked and an expired one.
+
+    Worded like API Gateway's own answer, so that nobody can tell who gave it.
+    """
+    return ApiError(
+        401,
+        "authentication_error",
+        "invalid_api_key",
+        "Send a valid API key as: Authorization: Bearer sk-spillway-...",
+    )
+
+
+def forbidden(message: str, *, param: str, code: str = "not_allowed") -> ApiError:
     """403: the key is good, but not for this."""
-    return ApiError(403, "permission_error", "not_allowed", message, param=param)
+    return ApiError(403, "permission_error", code, message, param=param)
 
 
 def not_found() -> ApiError:

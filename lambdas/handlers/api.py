@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lambdas.domain.admission import Caller
-from lambdas.domain.errors import ApiError, invalid
+from lambdas.domain.errors import ApiError, invalid, unauthorized
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Request:
             ApiError: API Gateway let somebody through without one.
         """
         if self.caller is None:
-            raise ApiError(401, "authentication_error", "invalid_api_key", "No valid API key.")
+            raise unauthorized()
         return self.caller
 
 
@@ -130,7 +130,13 @@ def _caller(authorizer: Mapping[str, str]) -> Caller | None:
         tiers=_names(authorizer.get("tiers", "*")),
         rate_per_s=float(authorizer["rate"]),
         in_flight_max=int(authorizer["in_flight"]),
+        scopes=_names(authorizer.get("scopes", "*")),
+        expires_ms=_number(authorizer.get("expires_ms", "")),
     )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text else None
 
 
 def _names(text: str) -> frozenset[str] | None:

@@ -3,10 +3,11 @@
 from typing import Any
 
 from lambdas.adapters.clock import now_ms
-from lambdas.adapters.directory import Directory, Tenant
+from lambdas.adapters.directory import Directory, Key, Tenant
 from lambdas.adapters.logs import logger
 from lambdas.adapters.metrics import Metrics
 from lambdas.domain import metrics
+from lambdas.domain.access import narrowed
 from lambdas.domain.keys import PREFIX, key_hash, key_id
 from lambdas.domain.policy import Policy
 from lambdas.wiring import Execution, Function, Handler
@@ -38,24 +39,30 @@ def create(execution: Execution) -> Handler:
     def decide(event: dict[str, Any]) -> dict[str, Any]:
         scheme, _, key = str(event.get("authorizationToken", "")).strip().partition(" ")
         key = key.strip()
-        # An unknown, a wrong and a revoked key get the same answer: nothing can be learned.
+        # An unknown, a revoked and an expired key get the same answer: nothing can be learned.
         if scheme.lower() != "bearer" or not key.startswith(PREFIX):
             raise UnauthorizedError
         if len(key) > TOKEN_CHARACTERS_MAX:
             raise UnauthorizedError
         hashed = key_hash(key)
         found = directory.key(hashed)
-        tenant = directory.tenant(found.tenant) if found and not found.revoked else None
-        if tenant is None:
+        tenant = directory.tenant(found.tenant) if found and _holds(found) else None
+        if found is None or tenant is None:
             logger.info("key refused", key_id=key_id(hashed))
             raise UnauthorizedError
         logger.info("key accepted", key_id=key_id(hashed), tenant=tenant.id)
-        return _answer(event["methodArn"], tenant, policy, key_id(hashed))
+        return _answer(event["methodArn"], tenant, found, policy, key_id(hashed))
 
     return handle
 
 
-def _answer(method_arn: str, tenant: Tenant, policy: Policy, key: str) -> dict[str, Any]:
+def _holds(key: Key) -> bool:
+    return not key.revoked and (key.expires_ms is None or key.expires_ms > now_ms())
+
+
+def _answer(
+    method_arn: str, tenant: Tenant, key: Key, policy: Policy, shown: str
+) -> dict[str, Any]:
     # The answer is kept for the key, not for the route, so it must cover every route.
     api, stage, *_ = method_arn.split("/")
     rate = tenant.rate_per_s if tenant.rate_per_s is not None else policy.tenant_rate_per_s
@@ -76,9 +83,11 @@ def _answer(method_arn: str, tenant: Tenant, policy: Policy, key: str) -> dict[s
         },
         "context": {
             "tenant": tenant.id,
-            "key": key,
-            "models": _listed(tenant.models),
-            "tiers": _listed(tenant.tiers),
+            "key": shown,
+            "models": _listed(narrowed(tenant.models, key.models)),
+            "tiers": _listed(narrowed(tenant.tiers, key.tiers)),
+            "scopes": _listed(key.scopes),
+            "expires_ms": "" if key.expires_ms is None else str(key.expires_ms),
             "rate": str(rate),
             "in_flight": str(in_flight),
         },

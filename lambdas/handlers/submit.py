@@ -3,9 +3,11 @@
 from typing import Any
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
+from lambdas.adapters.clock import now_ms
 from lambdas.adapters.directory import Directory
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.logs import logger
+from lambdas.domain.access import check_access
 from lambdas.domain.errors import ApiError
 from lambdas.handlers.accepting import Accepting
 from lambdas.handlers.api import Route, read_request, refusal
@@ -73,6 +75,8 @@ def create(execution: Execution) -> Handler:
         except ApiError as error:
             return refusal(error)
         try:
+            if request.caller is not None:
+                check_access(request.caller, request.route, now_ms=now_ms())
             return routes[request.route](request)
         except ApiError as error:
             return refusal(error)

@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from spillway.cli import cost, demo, jobs, local, model, region, release, replay, simulate, tenants
+from spillway.cli import (
+    cost,
+    demo,
+    jobs,
+    keys,
+    local,
+    model,
+    region,
+    release,
+    replay,
+    simulate,
+    tenants,
+)
 from spillway.cli.terminal import EXIT_CODES, Commands
 
 app = typer.Typer(
@@ -42,6 +54,7 @@ app.command()(jobs.cancel)
 app.command()(jobs.models)
 app.command()(jobs.capacity)
 app.add_typer(tenants.app, name="tenant")
+app.add_typer(keys.app, name="key")
 app.add_typer(region.app, name="region")
 app.add_typer(release.app, name="release")
 app.add_typer(model.app, name="model")

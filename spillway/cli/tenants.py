@@ -5,28 +5,29 @@ twin's endpoint. A key and a webhook secret are printed once, when they are made
 its hash is stored.
 """
 
-import sys
-import time
-from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from config.schema import TENANT_RATE_PER_S_MIN, TIERS, Deployment, load
+from config.schema import TENANT_RATE_PER_S_MIN, TIERS, load
 from lambdas.domain.keys import key_hash, key_id
-from spillway.cli.aws import EndpointUrl, at_a_replica, only_where_meant
-from spillway.cli.deployment import CONFIG, Config, WrittenConfig, named, said, to_write
+from spillway.cli.aws import EndpointUrl
+from spillway.cli.deployment import CONFIG, Config, WrittenConfig, named, said
+from spillway.cli.operating import (
+    CACHED_S_MAX,
+    at_directory,
+    check_known,
+    revoke_key,
+    show_once,
+    to_change,
+    too_many_keys,
+    unknown_tenant,
+)
 from spillway.cli.terminal import CommandError, Json, answer, table, usage
 from spillway.directory import Directory, add_tenant
-
-Done = TypeVar("Done")
-
-KEY_ID_LENGTH = 12
-CACHED_S_MAX = 60
-"""How long an authorizer may remember an answer."""
 
 app = typer.Typer(no_args_is_help=True, help="Tenants and their API keys (operators).")
 
@@ -60,15 +61,17 @@ def add(  # noqa: PLR0913 a command's options
 
     The key, and the secret if one is made, are printed here and never again.
     """
-    deployment = _to_change(config, endpoint_url)
-    _known("model", model, deployment.models)
-    _known("tier", tier, TIERS)
+    deployment = to_change(config, endpoint_url)
+    check_known("model", model, deployment.models)
+    check_known("tier", tier, TIERS)
     if not tenant or not set(tenant) <= set(TENANT_CHARACTERS):
         raise usage("a tenant's id is made of a-z, 0-9, - and _")
 
     def act(directory: Directory) -> tuple[str, str | None]:
         if webhooks and "webhook_secret" in (directory.tenant(tenant) or {}):
             raise _has_secret(tenant)
+        with too_many_keys(tenant, key_name):
+            directory.check_room(tenant, key_name)
         key = add_tenant(
             directory,
             tenant,
@@ -80,7 +83,7 @@ def add(  # noqa: PLR0913 a command's options
         )
         return key, directory.make_webhook_secret(tenant) if webhooks else None
 
-    key, secret = _at_directory(deployment, endpoint_url, act)
+    key, secret = at_directory(deployment, endpoint_url, act)
     document = {"tenant": tenant, "key": key, "key_id": key_id(key_hash(key)), "name": key_name}
     document |= named(deployment)
     if secret:
@@ -89,23 +92,10 @@ def add(  # noqa: PLR0913 a command's options
 
     def render(console: Console) -> None:
         if secret:
-            _show_once(console, f"{whose}, webhook secret", secret)
-        _show_once(console, f"{whose}, key {document['key_id']} ({key_name})", key)
+            show_once(console, f"{whose}, webhook secret", secret)
+        show_once(console, f"{whose}, key {document['key_id']} ({key_name})", key)
 
     answer(document, as_json=as_json, render=render)
-
-
-def _show_once(console: Console, what: str, secret: str) -> None:
-    """Show a secret on a line of its own, to be copied as it is."""
-    console.print(f"{what}, shown only now:")
-    console.print(secret, markup=False, highlight=False, soft_wrap=True)
-
-
-def _known(what: str, given: list[str] | None, allowed: Iterable[str]) -> None:
-    """Refuse names that the deployment does not have: a limit on them would lock everybody out."""
-    unknown = ", ".join(sorted(set(given or []) - set(allowed)))
-    if unknown:
-        raise usage(f"there is no {what} {unknown}; there is {', '.join(allowed)}")
 
 
 TENANT_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -121,7 +111,7 @@ def list_tenants(
         keys = directory.list_keys()
         return [_tenant_document(item, keys) for item in directory.list_tenants()]
 
-    tenants = _at_directory(load(config), endpoint_url, look)
+    tenants = at_directory(load(config), endpoint_url, look)
 
     def render(console: Console) -> None:
         rows = [
@@ -161,16 +151,16 @@ def webhook(
 
     def act(directory: Directory) -> str | None:
         if directory.tenant(tenant) is None:
-            raise _unknown_tenant(tenant)
+            raise unknown_tenant(tenant)
         return directory.make_webhook_secret(tenant, replace=rotate)
 
-    deployment = _to_change(config, endpoint_url)
-    secret = _at_directory(deployment, endpoint_url, act)
+    deployment = to_change(config, endpoint_url)
+    secret = at_directory(deployment, endpoint_url, act)
     if secret is None:
         raise _has_secret(tenant)
     document = {"tenant": tenant, "webhook_secret": secret} | named(deployment)
     what = f"tenant {tenant} of {deployment.name}, webhook secret"
-    answer(document, as_json=as_json, render=lambda console: _show_once(console, what, secret))
+    answer(document, as_json=as_json, render=lambda console: show_once(console, what, secret))
 
 
 @app.command("disable")
@@ -186,11 +176,11 @@ def disable(
 
     def act(directory: Directory) -> None:
         if directory.tenant(tenant) is None:
-            raise _unknown_tenant(tenant)
+            raise unknown_tenant(tenant)
         directory.change(tenant, {"disabled": not undo})
 
-    deployment = _to_change(config, endpoint_url)
-    _at_directory(deployment, endpoint_url, act)
+    deployment = to_change(config, endpoint_url)
+    at_directory(deployment, endpoint_url, act)
     document = {"tenant": tenant, "disabled": not undo, "effective_within_s": CACHED_S_MAX}
     state = "let in again" if undo else "disabled"
     text = said(deployment, f"tenant {tenant} is {state}, everywhere within {CACHED_S_MAX} s")
@@ -215,51 +205,7 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Make a key worthless (401), for good."""
-    sought = key_hash(sys.stdin.read().strip()) if key == "-" else key
-
-    def act(directory: Directory) -> dict[str, Any]:
-        found = _find_key(directory, sought)
-        directory.revoke(found["id"])
-        return found
-
-    deployment = _to_change(config, endpoint_url)
-    found = _at_directory(deployment, endpoint_url, act)
-    document = {
-        "tenant": found["tenant"],
-        "key_id": key_id(found["id"]),
-        "name": found["name"],
-        "effective_within_s": CACHED_S_MAX,
-    }
-    text = said(
-        deployment,
-        f"key {document['key_id']} ({found['name']}) of {found['tenant']} is revoked, "
-        f"everywhere within {CACHED_S_MAX} s",
-    )
-    answer(
-        document | named(deployment),
-        as_json=as_json,
-        render=lambda console: console.print(text, highlight=False, soft_wrap=True),
-    )
-
-
-def _find_key(directory: Directory, sought: str) -> dict[str, Any]:
-    """The one key with that id, which may be given in full or as its shown beginning."""
-    if len(sought) < KEY_ID_LENGTH:
-        raise usage(
-            f"a key's id has {KEY_ID_LENGTH} hexadecimal digits; `spillway tenant list` shows them"
-        )
-    found = [key for key in directory.list_keys() if key["id"].startswith(sought)]
-    if len(found) != 1:
-        raise CommandError(
-            "there is no such key; `spillway tenant list` shows their ids", code="key_not_found"
-        )
-    return found[0]
-
-
-def _unknown_tenant(tenant: str) -> CommandError:
-    return CommandError(
-        f"there is no tenant {tenant}; `spillway tenant list` shows them", code="tenant_not_found"
-    )
+    revoke_key(key, config=config, endpoint_url=endpoint_url, as_json=as_json)
 
 
 def _has_secret(tenant: str) -> CommandError:
@@ -288,6 +234,10 @@ def _tenant_document(item: dict[str, Any], keys: list[dict[str, Any]]) -> dict[s
                 "name": key["name"],
                 "created_ms": int(key["created_ms"]),
                 "revoked_ms": int(key["revoked_ms"]) if "revoked_ms" in key else None,
+                "expires_ms": int(key["expires_ms"]) if "expires_ms" in key else None,
+                "scopes": key.get("scopes"),
+                "models": key.get("models"),
+                "tiers": key.get("tiers"),
             }
             for key in keys
             if key["tenant"] == tenant
@@ -296,23 +246,9 @@ def _tenant_document(item: dict[str, Any], keys: list[dict[str, Any]]) -> dict[s
 
 
 def _key_line(key: dict[str, Any]) -> str:
-    return f"{key_id(key['id'])} {key['name']}" + (" (revoked)" if key.get("revoked_ms") else "")
-
-
-def _to_change(config: Path | None, endpoint_url: str | None) -> Deployment:
-    only_where_meant(endpoint_url)
-    return to_write(config, endpoint_url)
-
-
-def _at_directory(
-    deployment: Deployment, endpoint_url: str | None, act: Callable[[Directory], Done]
-) -> Done:
-    """Do something in the directory: through the first region's copy of it that answers."""
-    only_where_meant(endpoint_url)
-    return at_a_replica(
-        deployment.names.directory,
-        deployment.regions,
-        endpoint_url,
-        lambda replica: act(Directory(replica.table(), time.time)),
-        missing_code="no_directory",
-    )
+    notes = list(key.get("scopes") or [])
+    if key.get("expires_ms"):
+        notes.append(f"until {datetime.fromtimestamp(int(key['expires_ms']) / 1000, UTC):%F %R}Z")
+    if key.get("revoked_ms"):
+        notes = ["revoked"]
+    return f"{key_id(key['id'])} {key['name']}" + (f" ({', '.join(notes)})" if notes else "")

@@ -64,6 +64,29 @@ def test_a_tenant_without_limits_has_the_deployments(directory: Directory) -> No
     assert directory.tenant("acme") == Tenant(id="acme")
 
 
+def test_a_key_of_its_own_limits_is_read_as_it_was_made(directory: Directory) -> None:
+    """A key that was made narrow and is read wide gives away the whole tenant."""
+    operated = operator(directory)
+    operators.add_tenant(operated, "acme")
+    key = operated.add_key(
+        "acme",
+        "ci",
+        scopes=["jobs:read"],
+        models=["chat"],
+        tiers=None,
+        expires_ms=1_700_000_000_001,
+    )
+
+    assert directory.key(key_hash(key)) == Key(
+        tenant="acme",
+        name="ci",
+        revoked=False,
+        expires_ms=1_700_000_000_001,
+        scopes=frozenset({"jobs:read"}),
+        models=frozenset({"chat"}),
+    )
+
+
 def test_revoking_and_disabling_are_seen(directory: Directory) -> None:
     """A key that leaked must stop working."""
     operated = operator(directory)

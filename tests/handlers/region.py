@@ -255,8 +255,12 @@ class Region:
         tiers: str = "*",
         rate: float = 9,
         in_flight: int = 100,
+        found: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Ask the API; `route` is method and resource, like `GET /v1/jobs/{id}`."""
+        """Ask the API; `route` is method and resource, like `GET /v1/jobs/{id}`.
+
+        `found` is what else the authorizer found of the key.
+        """
         method, _, resource = route.partition(" ")
         path = resource.replace("{id}", job)
         caller = {
@@ -266,6 +270,7 @@ class Region:
             "tiers": tiers,
             "rate": str(rate),
             "in_flight": str(in_flight),
+            **(found or {}),
         }
         lines = {"X-Amzn-Trace-Id": "Root=1-a-b", **(headers or {})}
         event = {

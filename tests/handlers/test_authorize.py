@@ -6,14 +6,22 @@ from typing import Any
 import pytest
 
 from lambdas.domain.keys import key_hash, new_key
-from tests.handlers.region import Region, aws
+from tests.handlers.region import START_S, Region, aws
 
 KEY = new_key(bytes(range(32)))
 
 
-def add(region: Region, key: str = KEY, *, revoked: bool = False, **tenant: Any) -> None:
-    """Write what `spillway tenant add` writes."""
+def add(
+    region: Region,
+    key: str = KEY,
+    *,
+    revoked: bool = False,
+    of_key: dict[str, Any] | None = None,
+    **tenant: Any,
+) -> None:
+    """Write what `spillway tenant add` and `spillway key add` write."""
     item: dict[str, Any] = {"pk": {"S": f"key#{key_hash(key)}"}, "tenant": {"S": "acme"}}
+    item |= of_key or {}
     if revoked:
         item["revoked_ms"] = {"N": "1"}
     dynamodb, table = aws("dynamodb"), region.names.directory
@@ -41,6 +49,8 @@ def test_a_key_opens_its_tenants_routes(region: Region) -> None:
         "key": key_hash(KEY)[:12],
         "models": "*",
         "tiers": "*",
+        "scopes": "*",
+        "expires_ms": "",
         "rate": "50",
         "in_flight": "10000",
     }
@@ -109,6 +119,38 @@ def test_a_revoked_key_gets_the_answer_of_a_wrong_one(region: Region) -> None:
         answers.append((type(refused.value), str(refused.value)))
 
     assert answers[0] == answers[1]
+
+
+def test_an_expired_key_gets_the_answer_of_a_wrong_one(region: Region) -> None:
+    """A key that somebody forgot to revoke ends by itself, and tells its finder nothing."""
+    add(region, of_key={"expires_ms": {"N": str(1000 * START_S)}})
+
+    with pytest.raises(Exception, match=r"^Unauthorized$"):
+        region.authorize(f"Bearer {KEY}")
+
+
+def test_what_a_key_may_do_travels_with_every_request(region: Region) -> None:
+    """API Gateway keeps the answer: the functions must know when the key ends meanwhile."""
+    end = str(1000 * START_S + 1)
+    scopes = {"L": [{"S": "jobs:write"}, {"S": "jobs:read"}]}
+    add(region, of_key={"expires_ms": {"N": end}, "scopes": scopes})
+
+    context = region.authorize(f"Bearer {KEY}")["context"]
+
+    assert (context["scopes"], context["expires_ms"]) == ("jobs:read,jobs:write", end)
+
+
+def test_a_key_narrows_its_tenant_and_never_widens_it(region: Region) -> None:
+    """A key for one model must not open what its tenant may not use."""
+    add(
+        region,
+        of_key={"models": {"L": [{"S": "embedder"}, {"S": "chat"}]}, "tiers": {"SS": ["batch"]}},
+        models={"L": [{"S": "chat"}]},
+    )
+
+    context = region.authorize(f"Bearer {KEY}")["context"]
+
+    assert (context["models"], context["tiers"]) == ("chat", "batch")
 
 
 def test_a_key_of_a_tenant_that_is_gone_is_unauthorized(region: Region) -> None:
