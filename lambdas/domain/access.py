@@ -18,7 +18,7 @@ LIVE_KEYS_MAX: Final = 2
 """Keys of one name that open something at a time: the old one and the new one, while an
 application is changed over. A third would be one that nobody knows the use of."""
 
-_ANY_SCOPE = frozenset({"GET /v1/models", "GET /v1/models/{model}", "GET /v1/capacity"})
+_ANY_SCOPE = frozenset({"GET /v1/models", "GET /v1/models/{id}", "GET /v1/capacity"})
 """What a client asks before it asks for anything: the answer holds nothing of anybody's jobs."""
 
 

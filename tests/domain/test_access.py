@@ -23,7 +23,7 @@ def test_every_route_of_the_api_needs_a_scope_or_tells_nothing_of_jobs() -> None
     needed = {f"{verb} {path}": scope_needed(f"{verb} {path}") for verb, path in ROUTES}
 
     open_to_all = {route for route, scope in needed.items() if scope is None}
-    assert open_to_all <= {"GET /v1/models", "GET /v1/models/{model}", "GET /v1/capacity"}
+    assert open_to_all <= {"GET /v1/models", "GET /v1/models/{id}", "GET /v1/capacity"}
     assert {scope for scope in needed.values() if scope} <= set(SCOPES)
     assert all(
         scope == JOBS_WRITE
