@@ -639,6 +639,11 @@ def _domain_model(name: str, model: Model) -> policies.Model:
         output=model.output.domain() if model.output else None,
         release=model.release.domain(model.guards, invocation_timeout_s=model.invocation_timeout_s),
         schedule=tuple(policies.Minimum(**each.model_dump()) for each in model.scaling.schedule),
+        usd_per_hour={
+            name: usd
+            for name, version in model.versions.items()
+            if (usd := version.instance_usd_per_hour) is not None
+        },
         packages={
             name: policies.Package(
                 arn=version.package, image=version.image, artifact=version.artifact.s3

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lambdas.domain.access import LIVE_KEYS_MAX
@@ -41,15 +41,19 @@ class Directory:
         reply = self._table.get_item(Key={"pk": f"tenant#{tenant}"}, ConsistentRead=True)
         return reply.get("Item")
 
-    def change(self, tenant: str, changes: dict[str, Any]) -> None:
-        """Change some of a tenant's fields, creating it if there is none."""
+    def change(self, tenant: str, changes: dict[str, Any], *, remove: Sequence[str] = ()) -> None:
+        """Change some of a tenant's fields and remove others, creating it if there is none."""
         values = {f":{name}": value for name, value in changes.items()}
         sets = [f"#{name} = :{name}" for name in changes]
-        sets.append("created_ms = if_not_exists(created_ms, :created_ms)")
+        sets.append("#created_ms = if_not_exists(#created_ms, :created_ms)")
         self._table.update_item(
             Key={"pk": f"tenant#{tenant}"},
-            UpdateExpression="SET " + ", ".join(sets),
-            ExpressionAttributeNames={f"#{name}": name for name in changes},
+            UpdateExpression="SET "
+            + ", ".join(sets)
+            + (f" REMOVE {', '.join(f'#{name}' for name in remove)}" if remove else ""),
+            ExpressionAttributeNames={
+                f"#{name}": name for name in ("created_ms", *changes, *remove)
+            },
             ExpressionAttributeValues={**values, ":created_ms": self._now_ms()},
         )
 

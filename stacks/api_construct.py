@@ -23,6 +23,7 @@ ROUTES = (
     ("GET", "/v1/jobs/{id}"),
     ("DELETE", "/v1/jobs/{id}"),
     ("POST", "/v1/jobs/{id}/cancel"),
+    ("POST", "/v1/jobs/{id}/feedback"),
     ("POST", "/v1/chat/completions"),
     ("GET", "/v1/chat/completions/{id}"),
     ("POST", "/v1/embeddings"),
@@ -34,6 +35,7 @@ ROUTES = (
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{id}"),
     ("GET", "/v1/capacity"),
+    ("GET", "/v1/usage"),
 )
 OPEN_ROUTES = (("GET", "/health/live"), ("GET", "/health/ready"))
 """Health checks carry no key."""

@@ -38,6 +38,7 @@ class Permissions:
             self._index(names.ledger, "listing"),
             self._table(names.directory, "GetItem"),
             self._table(names.gate, "GetItem", "UpdateItem"),
+            self._usage(),
             self._tier_queues("SendMessage", regions=self.deployment.regions),
             self._queue(names.webhooks, "SendMessage"),
             self._objects("PutObject", self._inputs(*self.deployment.regions)),
@@ -183,6 +184,17 @@ class Permissions:
             conditions={
                 "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [f"snapshot#{self.region}"]}
             },
+        )
+
+    def _usage(self) -> Grant:
+        """Read what tenants used, in every region, and nothing else of the other regions' gates."""
+        table = f"table/{self.deployment.names.gate}"
+        return Grant(
+            actions=("dynamodb:BatchGetItem",),
+            resources=tuple(
+                self._arn("dynamodb", table, region=region) for region in self.deployment.regions
+            ),
+            conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["usage#*"]}},
         )
 
     def _index(self, table: str, *indexes: str) -> Grant:

@@ -199,7 +199,7 @@ class Ledger:
         Returns:
             Whether the job is finished and now erased.
         """
-        names = ("input", "input_key", "output", "output_key", "metadata", "error")
+        names = ("input", "input_key", "output", "output_key", "metadata", "error", "feedback")
         try:
             through_conflicts(
                 self.client,
@@ -218,6 +218,37 @@ class Ledger:
         except self.client.exceptions.ConditionalCheckFailedException:
             return False
         return True
+
+    def keep_feedback(self, job_id: str, *, tenant: str, document: str) -> Job | None:
+        """Keep what a user said of a job that has ended, in place of what was said before.
+
+        Returns:
+            The job as it was until then; None if it is not that tenant's, has not ended, or is
+            erased: then nothing is kept.
+        """
+        try:
+            reply = through_conflicts(
+                self.client,
+                self.client.update_item,
+                TableName=self.table,
+                Key=_key(job_id),
+                UpdateExpression="SET feedback = :document",
+                ConditionExpression=(
+                    "tenant = :tenant AND NOT #status IN (:queued, :running) "
+                    "AND attribute_not_exists(erased)"
+                ),
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues={
+                    ":document": {"S": document},
+                    ":tenant": {"S": tenant},
+                    ":queued": {"S": Status.QUEUED},
+                    ":running": {"S": Status.IN_PROGRESS},
+                },
+                ReturnValues="ALL_OLD",
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return None
+        return _job(reply["Attributes"])
 
     def forget(self, job_id: str) -> None:
         """Delete a finished job at the end of its retention; the strong table has no TTL."""

@@ -1,7 +1,7 @@
 """Whether to take a job now, and when to come back if not."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lambdas.domain.capacity import CAPACITY_FRESH_S, Load, predicted_wait_s
@@ -29,6 +29,8 @@ class Caller:
         in_flight_max: Unfinished jobs.
         scopes: Names of `access.SCOPES` that the key has; None for all.
         expires_ms: When the key opens nothing any more; None for never.
+        tokens_per_day: The tenant's quota, of all regions together; None for none.
+        metadata_mask: What becomes of fields of its jobs' metadata, see `masking.masked`.
     """
 
     tenant: str
@@ -38,6 +40,8 @@ class Caller:
     in_flight_max: int
     scopes: frozenset[str] | None = None
     expires_ms: int | None = None
+    tokens_per_day: int | None = None
+    metadata_mask: Mapping[str, str] = field(default_factory=dict)
 
     def may_use(self, model: str) -> bool:
         """Whether the key may use a model of that name."""

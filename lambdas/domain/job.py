@@ -140,6 +140,7 @@ class Job:
         output: The compressed answer, when small.
         output_key: Otherwise the object's key in the owner region's bucket.
         error: `code` and `message` of the last failure.
+        feedback: What a user said of the answer, as JSON.
         erased: Whether the client had payload and result removed.
     """
 
@@ -180,6 +181,7 @@ class Job:
     output: bytes | None = None
     output_key: str | None = None
     error: dict[str, str] | None = None
+    feedback: str | None = None
     erased: bool = False
 
     @property

@@ -153,6 +153,12 @@ INVALID_OUTPUT: Final = _outcome(
 REFUSED: Final = _outcome(
     "Refused", "Count", "Answers that were refusals, whether or not their job ended as refused"
 )
+RATING: Final = _outcome(
+    "Rating",
+    "None",
+    "Users' ratings of answers, from -1 to 1; their mean tells",
+)
+CORRECTIONS: Final = _outcome("Corrections", "Count", "Users' corrections of answers")
 MODEL_SECONDS: Final = _measured(
     "ModelSeconds",
     "Seconds",
@@ -225,6 +231,8 @@ METRICS: Final = (
     FAILED,
     INVALID_OUTPUT,
     REFUSED,
+    RATING,
+    CORRECTIONS,
     MODEL_SECONDS,
     OUTPUT_SIZE,
     FELL_BACK,

@@ -104,6 +104,7 @@ class Model:
         fallback: The model that takes a job over once this one cannot answer it; None for none.
         schedule: Other minimums by the clock.
         apis: Which of OpenAI's routes it answers, by `job.APIS`.
+        usd_per_hour: Dollars an hour of one instance by version, where the price is known.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Model:
     fallback: str | None = None
     schedule: tuple[Minimum, ...] = ()
     apis: tuple[str, ...] = (CHAT, EMBEDDINGS)
+    usd_per_hour: dict[str, float] = field(default_factory=dict)
 
     @property
     def wanted(self) -> str:

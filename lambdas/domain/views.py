@@ -53,6 +53,7 @@ def job_view(
         "answered_by": _answered_by(job),
         "error": job.error,
         "metadata": json.loads(job.metadata) if job.metadata else {},
+        "feedback": json.loads(job.feedback) if with_output and job.feedback else None,
         "trace_id": job.trace_id,
         "links": {"self": f"/v1/jobs/{job.id}", "cancel": f"/v1/jobs/{job.id}/cancel"},
     }
@@ -84,8 +85,11 @@ def _timings(job: Job) -> dict[str, float | None]:
     return {"queue_s": queue_s, "handoff_s": None, "model_s": model_s}
 
 
+def moment(milliseconds: int) -> str:
+    """A moment as clients see it: RFC 3339 in UTC."""
+    at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _moment(milliseconds: int | None) -> str | None:
-    if milliseconds is None:
-        return None
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if milliseconds is None else moment(milliseconds)

@@ -26,10 +26,12 @@ from lambdas.domain.admission import Caller
 from lambdas.domain.allowance import Allowance
 from lambdas.domain.errors import ApiError, busy, conflict, invalid, unavailable
 from lambdas.domain.job import ENTROPY_BYTES_MIN, Job, Status, job_id
+from lambdas.domain.masking import masked
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.regions import DRAINED, LOST
 from lambdas.domain.requests import Submission, check_live
 from lambdas.domain.spill import Offer
+from lambdas.handlers.counting import Quotas
 from lambdas.handlers.outcomes import Outcomes
 
 RETRY_AFTER_NO_REGION_S = 5
@@ -51,6 +53,7 @@ class Accepting:
     directory: Directory
     functions_in: Callable[[str], Functions]
     outcomes: Outcomes
+    quotas: Quotas
     allowance: Allowance = field(default_factory=Allowance)
     rung_ms: dict[str, int] = field(default_factory=dict)
 
@@ -219,6 +222,7 @@ class Accepting:
             ApiError: There is no room, or the region may not accept.
         """
         at_s = now_s()
+        self.quotas.check(caller, at_s=at_s)
         window = int(at_s // RATE_WINDOW_S)
         limit = max(1, int(caller.rate_per_s * RATE_WINDOW_S))
 
@@ -268,6 +272,7 @@ class Accepting:
     ) -> Job:
         request, at_ms = submission.request, now_ms()
         deadline_s = request.deadline_s or self.policy.deadline_s_default
+        metadata = masked(request.metadata, caller.metadata_mask)
         packed = payloads.pack(submission.input_bytes)
         key = payloads.input_key(identity, submission.digest) if packed is None else None
         return Job(
@@ -285,7 +290,7 @@ class Accepting:
             request_hash=submission.digest,
             input=packed,
             input_key=key,
-            metadata=json.dumps(request.metadata) if request.metadata else None,
+            metadata=json.dumps(metadata) if metadata else None,
             webhook=request.webhook,
             trace_id=trace_id[:100] or None,
             api=submission.api,

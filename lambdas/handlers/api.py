@@ -132,6 +132,8 @@ def _caller(authorizer: Mapping[str, str]) -> Caller | None:
         in_flight_max=int(authorizer["in_flight"]),
         scopes=_names(authorizer.get("scopes", "*")),
         expires_ms=_number(authorizer.get("expires_ms", "")),
+        tokens_per_day=_number(authorizer.get("tokens_per_day", "")),
+        metadata_mask=json.loads(authorizer.get("metadata_mask") or "{}"),
     )
 
 

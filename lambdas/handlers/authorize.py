@@ -1,5 +1,6 @@
 """authorize: who owns an API key, and what it may do. API Gateway keeps the answer for 60 s."""
 
+import json
 from typing import Any
 
 from lambdas.adapters.clock import now_ms
@@ -90,6 +91,9 @@ def _answer(
             "expires_ms": "" if key.expires_ms is None else str(key.expires_ms),
             "rate": str(rate),
             "in_flight": str(in_flight),
+            "tokens_per_day": "" if tenant.tokens_per_day is None else str(tenant.tokens_per_day),
+            # A context holds plain values only.
+            "metadata_mask": json.dumps(dict(tenant.metadata_mask)) if tenant.metadata_mask else "",
         },
     }
 

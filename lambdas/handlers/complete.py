@@ -17,6 +17,7 @@ from lambdas.adapters.payloads import Payloads
 from lambdas.domain import payloads
 from lambdas.domain.failures import blames_input, for_want_of_a_right, model_message
 from lambdas.domain.job import Job, parse_inference_id
+from lambdas.domain.usage import tokens_of
 from lambdas.handlers.endings import (
     RESULT_BYTES_MAX,
     Answer,
@@ -207,14 +208,15 @@ class Completer:
         judgement = self.endings.judge(self._model(notification), body)
         packed = payloads.pack(body)
         if packed is not None or judgement.end == "fail":
-            return Answer(packed=packed, size=len(body), judgement=judgement)
+            tokens = tokens_of(body)
+            return Answer(packed=packed, size=len(body), judgement=judgement, tokens=tokens)
         job = self.endings.ledger.get(notification.job)
         if job is None or job.version is None:
             return Answer()  # nobody's: the ledger refuses it
         if not job.status.terminal and self._late(job, notification):
             return None
         key = output_key(job.model, job.version, job.id, notification.attempt)
-        return Answer(key=key, size=len(body), judgement=judgement)
+        return Answer(key=key, size=len(body), judgement=judgement, tokens=tokens_of(body))
 
     def _model(self, notification: Notification) -> str | None:
         """Which model answered: by its endpoint, which costs no read."""

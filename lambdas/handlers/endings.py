@@ -27,6 +27,8 @@ from lambdas.domain.output import SOUND, Judge, Judgement
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.release import RELEASE_TENANT
 from lambdas.domain.retries import is_first, is_spared, retry_delay_s
+from lambdas.domain.usage import Tokens, tokens_of
+from lambdas.handlers.counting import Counting
 from lambdas.handlers.outcomes import Outcomes
 
 RESULT_BYTES_MAX = 4 << 20
@@ -54,6 +56,7 @@ class Answer:
         size: Bytes, as the model wrote them; None if nobody looked.
         judgement: Whether it is what the model promises, and what becomes of the attempt.
         at_ms: When SageMaker told of it; None if it was found later, by nobody knows how much.
+        tokens: What the model reports that it took.
     """
 
     packed: bytes | None = None
@@ -61,6 +64,7 @@ class Answer:
     size: int | None = None
     judgement: Judgement = SOUND
     at_ms: int | None = None
+    tokens: Tokens | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,7 @@ class Endings:
     outbox: Outbox
     functions: Functions
     outcomes: Outcomes
+    usage: Counting
     freed: dict[str, _Freed] = field(default_factory=lambda: defaultdict(_Freed))
     called: set[str] = field(default_factory=set)
     judges: dict[str, Judge] = field(default_factory=dict)
@@ -105,6 +110,7 @@ class Endings:
             key=None if packed else key,
             size=result.size,
             judgement=self.judge(model, result.body),
+            tokens=tokens_of(result.body),
         )
 
     def completed(self, claim: Claim, answer: Answer, *, now_ms: int) -> Outcome:
@@ -132,6 +138,8 @@ class Endings:
             )
             if outcome.job.declined_by is not None:
                 self.outcomes.declined_wrongly(outcome.job)
+            until_ms = min(answer.at_ms or now_ms, now_ms)
+            self.usage.ended(outcome.job, until_ms=until_ms, tokens=answer.tokens)
         self._ended(claim, outcome, now_ms=now_ms, ok=1)
         return outcome
 
@@ -185,8 +193,16 @@ class Endings:
                 self.outcomes.failed(job, code=code)
             if job.slot:
                 self._free(job, job.slot, bad=0 if declined else blamed, ended=1)
+            self._count_failure(job, outcome, now_ms=now_ms)
         self._ended(job, outcome, now_ms=now_ms)
         return outcome
+
+    def _count_failure(self, job: Job, outcome: Outcome, *, now_ms: int) -> None:
+        """Count what a failed attempt used; `job` is as it was at work."""
+        if outcome.job is not None and outcome.job.status.terminal:
+            self.usage.ended(outcome.job, until_ms=now_ms)
+        else:
+            self.usage.worked(job, until_ms=now_ms)
 
     def _send_next(self, job: Job, model: str, *, delay_s: float = 0) -> None:
         self.queues.send(
@@ -237,6 +253,8 @@ class Endings:
             error={"code": "deadline_exceeded", "message": late_message(job.error)},
             live=_untold(job),
         )
+        if outcome.won and outcome.job is not None:
+            self.usage.ended(outcome.job, until_ms=now_ms)
         # Any other end is not this one's to clean up: the model may be at work on the job.
         if outcome.job is not None and outcome.job.status is Status.EXPIRED:
             self._ended(job, outcome, now_ms=now_ms)
@@ -261,6 +279,8 @@ class Endings:
                 if current.status is Status.QUEUED
                 else self.ledger.apply(current, "abandon", now_ms=now_ms, finished_ms=now_ms)
             )
+        if outcome.won and outcome.job is not None:
+            self.usage.ended(outcome.job, until_ms=now_ms)
         if outcome.job is not None and outcome.job.status is Status.CANCELLED:
             self.outbox.announce(outcome.job)
             if outcome.job.lease_ms is None:
@@ -285,7 +305,7 @@ class Endings:
         self._ended(claim, Outcome(won=False, job=job), now_ms=now_ms)
 
     def settle(self) -> None:
-        """Give the freed slots back, a write per model, and ring for those who want them.
+        """Give the freed slots back, a write per model, ring for those who want them, and count.
 
         What became of the attempts is told first: it costs a line of the log.
         """
@@ -304,6 +324,7 @@ class Endings:
             del self.freed[model]
         while self.called:
             self.functions.ring(model=self.called.pop(), tier=None, jobs=None)
+        self.usage.write()
 
     def _ended(self, claim: Claim, outcome: Outcome, *, now_ms: int, ok: int = 0) -> None:
         job = outcome.job

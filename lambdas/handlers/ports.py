@@ -11,6 +11,8 @@ from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import Queues
 from lambdas.adapters.releases import Releases
+from lambdas.adapters.usage import UsageCounters
+from lambdas.handlers.counting import Counting
 from lambdas.handlers.endings import Endings
 from lambdas.handlers.outcomes import Outcomes
 from lambdas.wiring import SDK_DEFAULTS, SEND_ONCE, SIGNED_LINKS, Execution
@@ -29,6 +31,18 @@ def endings(execution: Execution) -> Endings:
         outbox=Outbox(sqs, names.queue_url(region, names.webhooks)),
         functions=Functions(execution.client("lambda"), names),
         outcomes=Outcomes(metrics=Metrics(names.metrics)),
+        usage=Counting(
+            policy=execution.policy, counters=UsageCounters(dynamodb, names.gate, region)
+        ),
+    )
+
+
+def usage_in(execution: Execution) -> Callable[[str], UsageCounters]:
+    """What was used in any region. One that does not answer is done without, and soon."""
+    return cache(
+        lambda region: UsageCounters(
+            execution.client("dynamodb", SEND_ONCE, region=region), execution.names.gate, region
+        )
     )
 
 

@@ -7,27 +7,32 @@ from lambdas.adapters.clock import now_ms
 from lambdas.adapters.directory import Directory
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.logs import logger
+from lambdas.adapters.metrics import Metrics
 from lambdas.domain.access import check_access
 from lambdas.domain.errors import ApiError
 from lambdas.handlers.accepting import Accepting
 from lambdas.handlers.api import Route, read_request, refusal
 from lambdas.handlers.completions import Completions
+from lambdas.handlers.counting import Quotas
+from lambdas.handlers.endings import Endings
+from lambdas.handlers.feedback import Feedback
 from lambdas.handlers.jobs import Jobs
 from lambdas.handlers.overview import Overview
-from lambdas.handlers.ports import endings, functions_in, payload_store, queues_in
+from lambdas.handlers.ports import endings, functions_in, payload_store, queues_in, usage_in
 from lambdas.handlers.reading import Reading
 from lambdas.handlers.repeating import Repeating
 from lambdas.handlers.responses import Responses
 from lambdas.handlers.snapshots import Snapshots
+from lambdas.handlers.usage import Usage
 from lambdas.handlers.waiting import Waiting
 from lambdas.wiring import WAIT_FOR_FUNCTION, Execution, Function, Handler
 
 RETRY_AFTER_UNAVAILABLE_S = 5
 
 
-def routes_of(execution: Execution) -> dict[str, Route]:
-    """Wire what answers each route of the API."""
-    shared, store = endings(execution), payload_store(execution)
+def routes_of(execution: Execution, shared: Endings) -> dict[str, Route]:
+    """Wire what answers each route of the API; `shared` ends jobs, as some routes do."""
+    store = payload_store(execution)
     directory = Directory(execution.client("dynamodb"), execution.names.directory)
     snapshots = Snapshots(region=execution.region, gate=shared.gate, directory=directory)
     accepting = Accepting(
@@ -40,6 +45,7 @@ def routes_of(execution: Execution) -> dict[str, Route]:
         directory=directory,
         functions_in=functions_in(execution),
         outcomes=shared.outcomes,
+        quotas=Quotas(policy=execution.policy, counters=shared.usage.counters),
     )
     reading = Reading(policy=execution.policy, endings=shared, payloads=store, snapshots=snapshots)
     waiting = Waiting(
@@ -62,14 +68,19 @@ def routes_of(execution: Execution) -> dict[str, Route]:
         **completions.routes(),
         **Responses(completions=completions, reading=reading).routes(),
         **overview.routes(),
+        **Usage(policy=execution.policy, counters_in=usage_in(execution)).routes(),
+        **Feedback(
+            endings=shared, reading=reading, metrics=Metrics(execution.names.metrics)
+        ).routes(),
     }
 
 
 def create(execution: Execution) -> Handler:
     """Wire the API of an execution environment."""
-    routes = routes_of(execution)
+    shared = endings(execution)
+    routes = routes_of(execution, shared)
 
-    def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    def answered(event: dict[str, Any]) -> dict[str, Any]:
         try:
             request = read_request(event)
         except ApiError as error:
@@ -97,6 +108,11 @@ def create(execution: Execution) -> Handler:
                     retry_after_s=RETRY_AFTER_UNAVAILABLE_S,
                 )
             )
+
+    def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+        reply = answered(event)
+        shared.usage.write()  # of what a request ended, whatever it was answered
+        return reply
 
     return handle
 

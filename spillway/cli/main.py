@@ -17,6 +17,7 @@ from spillway.cli import (
     replay,
     simulate,
     tenants,
+    usage,
 )
 from spillway.cli.terminal import EXIT_CODES, Commands
 
@@ -61,6 +62,7 @@ app.add_typer(model.app, name="model")
 app.command()(replay.replay)
 app.command()(simulate.simulate)
 app.command()(cost.cost)
+app.command()(usage.usage)
 
 if __name__ == "__main__":
     app()

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from config.schema import TENANT_RATE_PER_S_MIN, TIERS, load
 from lambdas.domain.keys import key_hash, key_id
+from lambdas.domain.masking import DROP, MASK, MASKED, NAME_LENGTH_MAX, RULES_MAX
 from spillway.cli.aws import EndpointUrl
 from spillway.cli.deployment import CONFIG, Config, WrittenConfig, named, said
 from spillway.cli.operating import (
@@ -28,6 +29,8 @@ from spillway.cli.operating import (
 )
 from spillway.cli.terminal import CommandError, Json, answer, table, usage
 from spillway.directory import Directory, add_tenant
+
+LIMITS = ("models", "tiers", "rate_per_s", "in_flight_max", "tokens_per_day", "metadata_mask")
 
 app = typer.Typer(no_args_is_help=True, help="Tenants and their API keys (operators).")
 
@@ -122,15 +125,100 @@ def list_tenants(
                 ", ".join(each["tiers"] or ["all"]),
                 each["rate_per_s"] or "default",
                 each["in_flight_max"] or "default",
+                each["tokens_per_day"],
                 "signed" if each["webhooks"] else None,
                 "\n".join(_key_line(key) for key in each["keys"]),
             )
             for each in tenants
         ]
-        columns = ("tenant", "", "models", "tiers", "per s", "in flight", "webhooks", "keys")
+        columns = (
+            "tenant",
+            "",
+            "models",
+            "tiers",
+            "per s",
+            "in flight",
+            "tokens",
+            "webhooks",
+            "keys",
+        )
         console.print(table(None, columns, rows))
 
     answer({"tenants": tenants}, as_json=as_json, render=render)
+
+
+@app.command("set")
+def set_limits(  # noqa: PLR0913 a command's options
+    tenant: Tenant,
+    *,
+    model: Annotated[list[str] | None, typer.Option(help="Allowed model; repeat.")] = None,
+    tier: Annotated[list[str] | None, typer.Option(help="Allowed tier; repeat.")] = None,
+    rate_per_s: Annotated[
+        float | None,
+        typer.Option(min=TENANT_RATE_PER_S_MIN, help="Submissions a second, as a mean over 10 s."),
+    ] = None,
+    in_flight_max: Annotated[int | None, typer.Option(min=1, help="Unfinished jobs.")] = None,
+    tokens_per_day: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens a day (UTC); each region may give an equal part."),
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Field of metadata that is kept as {MASKED}; repeat."),
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="Field of metadata that is not kept; repeat.")
+    ] = None,
+    unset: Annotated[
+        list[str] | None, typer.Option(help=f"Limit to lift, of {', '.join(LIMITS)}; repeat.")
+    ] = None,
+    config: WrittenConfig = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Change a tenant's limits; what is not given stays. Masking rules replace all there were."""
+    deployment = to_change(config, endpoint_url)
+    check_known("model", model, deployment.models)
+    check_known("tier", tier, TIERS)
+    check_known("limit", unset, LIMITS)
+    changes = {
+        "models": model or None,
+        "tiers": tier or None,
+        "rate_per_s": Decimal(str(rate_per_s)) if rate_per_s else None,
+        "in_flight_max": in_flight_max,
+        "tokens_per_day": tokens_per_day,
+        "metadata_mask": _rules(mask, drop),
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if both := sorted(set(changes) & set(unset or [])):
+        raise usage(f"{', '.join(both)} cannot be both set and lifted")
+    if not changes and not unset:
+        raise usage("nothing to set: give a limit, or --unset one")
+
+    def act(directory: Directory) -> dict[str, Any]:
+        if directory.tenant(tenant) is None:
+            raise unknown_tenant(tenant)
+        directory.change(tenant, changes, remove=sorted(set(unset or [])))
+        return directory.tenant(tenant) or {}
+
+    item = at_directory(deployment, endpoint_url, act)
+    document = _limits_document(item) | {"id": tenant, "effective_within_s": CACHED_S_MAX}
+    text = said(deployment, f"tenant {tenant} is changed, everywhere within {CACHED_S_MAX} s")
+    answer(
+        document | named(deployment),
+        as_json=as_json,
+        render=lambda console: console.print(text, highlight=False, soft_wrap=True),
+    )
+
+
+def _rules(mask: list[str] | None, drop: list[str] | None) -> dict[str, str] | None:
+    """What becomes of fields of metadata, by their exact names."""
+    rules = dict.fromkeys(mask or [], MASK) | dict.fromkeys(drop or [], DROP)
+    if both := sorted(set(mask or []) & set(drop or [])):
+        raise usage(f"{', '.join(both)} cannot be both masked and dropped")
+    if len(rules) > RULES_MAX or any(not 0 < len(name) <= NAME_LENGTH_MAX for name in rules):
+        raise usage(f"{RULES_MAX} fields at most, with names of 1 to {NAME_LENGTH_MAX} characters")
+    return rules or None
 
 
 @app.command("webhook")
@@ -216,17 +304,26 @@ def _has_secret(tenant: str) -> CommandError:
     )
 
 
-def _tenant_document(item: dict[str, Any], keys: list[dict[str, Any]]) -> dict[str, Any]:
-    tenant = item["pk"].removeprefix("tenant#")
-    rate = item.get("rate_per_s")
-    most = item.get("in_flight_max")
+def _limits_document(item: dict[str, Any]) -> dict[str, Any]:
+    rate, most, tokens = (
+        item.get(name) for name in ("rate_per_s", "in_flight_max", "tokens_per_day")
+    )
     return {
-        "id": tenant,
-        "disabled": bool(item.get("disabled", False)),
         "models": item.get("models"),
         "tiers": item.get("tiers"),
         "rate_per_s": None if rate is None else float(rate),
         "in_flight_max": None if most is None else int(most),
+        "tokens_per_day": None if tokens is None else int(tokens),
+        "metadata_mask": item.get("metadata_mask"),
+    }
+
+
+def _tenant_document(item: dict[str, Any], keys: list[dict[str, Any]]) -> dict[str, Any]:
+    tenant = item["pk"].removeprefix("tenant#")
+    return {
+        "id": tenant,
+        "disabled": bool(item.get("disabled", False)),
+        **_limits_document(item),
         "webhooks": "webhook_secret" in item,
         "keys": [
             {

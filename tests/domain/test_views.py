@@ -69,6 +69,7 @@ def test_a_waiting_job_in_full() -> None:
         "answered_by": None,
         "error": None,
         "metadata": {"run": "7"},
+        "feedback": None,
         "trace_id": "Root=1-a",
         "links": {"self": "/v1/jobs/job_a", "cancel": "/v1/jobs/job_a/cancel"},
     }

@@ -49,15 +49,17 @@ CALLS = {
         "sqs SendMessage",  # the second attempt's message
         "dynamodb UpdateItem",
         "dynamodb UpdateItem",
+        "dynamodb UpdateItem",  # what the attempt used
         # the second attempt
         "dynamodb GetItem",
         "s3 GetObject",
         "dynamodb UpdateItem",
         "sqs SendMessage",  # the webhook's
         "dynamodb UpdateItem",
+        "dynamodb UpdateItem",  # what the job used
     ],
 }
-COMMIT = ("complete", 9)
+COMMIT = ("complete", 10)
 MOMENTS = [
     pytest.param(function, number, moment, id=f"{function}-{number}-{call.split()[1]}-{moment}")
     for function, calls in CALLS.items()

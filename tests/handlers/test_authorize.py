@@ -53,6 +53,8 @@ def test_a_key_opens_its_tenants_routes(region: Region) -> None:
         "expires_ms": "",
         "rate": "50",
         "in_flight": "10000",
+        "tokens_per_day": "",
+        "metadata_mask": "",
     }
 
 
@@ -64,11 +66,14 @@ def test_a_tenants_limits_travel_with_every_request(region: Region) -> None:
         tiers={"L": [{"S": "standard"}, {"S": "batch"}]},
         rate_per_s={"N": "0.5"},
         in_flight_max={"N": "3"},
+        tokens_per_day={"N": "1000"},
+        metadata_mask={"M": {"e, mail": {"S": "mask"}}},
     )
 
     context = region.authorize(f"Bearer {KEY}")["context"]
 
     limits = {"models": "chat", "tiers": "batch,standard", "rate": "0.5", "in_flight": "3"}
+    limits |= {"tokens_per_day": "1000", "metadata_mask": '{"e, mail": "mask"}'}
     assert limits.items() <= context.items()
     # API Gateway refuses an answer whose context holds anything but plain values.
     assert all(isinstance(value, str) for value in context.values())

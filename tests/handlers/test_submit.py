@@ -50,7 +50,7 @@ def test_clients_see_every_field_of_the_job(region: Region) -> None:
     """A field that is sometimes missing breaks typed clients."""
     fields = (
         "id object model version tier status attempt region created_at started_at finished_at "
-        "deadline_at queue timings output output_url usage answered_by error metadata trace_id "
+        "deadline_at queue timings output output_url usage answered_by error metadata feedback "
         "links"
     )
     job = region.submitted()

@@ -71,10 +71,21 @@ def addresses(call: Call, account: str) -> list[str]:
 
 def meets(statement: dict[str, Any], call: Call) -> bool:
     """Whether a call meets a statement's condition on partition keys, if it has one."""
-    allowed = statement.get("Condition", {}).get("ForAllValues:StringEquals", {})
+    condition = statement.get("Condition", {})
+    allowed = {
+        **condition.get("ForAllValues:StringEquals", {}),
+        **condition.get("ForAllValues:StringLike", {}),
+    }
     keys = allowed.get("dynamodb:LeadingKeys")
-    item = call.params.get("Item") or call.params.get("Key") or {}
-    return keys is None or item["pk"]["S"] in listed(keys)
+    if keys is None:
+        return True
+    items = [call.params.get("Item") or call.params.get("Key")]
+    if requests := call.params.get("RequestItems"):
+        items = [key for request in requests.values() for key in request["Keys"]]
+    return all(
+        item is not None and any(fnmatch.fnmatchcase(item["pk"]["S"], key) for key in listed(keys))
+        for item in items
+    )
 
 
 def allows(granted: list[dict[str, Any]], action: str, address: str, call: Call) -> bool:
