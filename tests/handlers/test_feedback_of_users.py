@@ -96,7 +96,7 @@ def test_erasing_a_job_erases_what_was_said_of_it(region: Region) -> None:
 def test_feedback_never_comes_back_to_a_job_that_is_erased_meanwhile(region: Region) -> None:
     """The look and the write are two steps, between which the job may go."""
     job = done(region)
-    erased = []
+    erased: list[bool] = []
 
     def erase() -> None:
         if not erased:

@@ -51,7 +51,7 @@ def test_clients_see_every_field_of_the_job(region: Region) -> None:
     fields = (
         "id object model version tier status attempt region created_at started_at finished_at "
         "deadline_at queue timings output output_url usage answered_by error metadata feedback "
-        "links"
+        "trace_id links"
     )
     job = region.submitted()
     waiting = region.ask("GET /v1/jobs/{id}", job=job).json
