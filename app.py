@@ -33,8 +33,9 @@ def compose(app: cdk.App, deployment: Deployment, *, code: Path, layer: Path) ->
     for region in deployment.regions:
         serving = RegionStack(app, deployment=deployment, region=region, code=code, layer=layer)
         serving.add_stack_dependency(data)
-        if after := deployment.region_after(region):
-            serving.add_stack_dependency(replicas[after])
+        for other, replica in replicas.items():
+            if other != region:
+                serving.add_stack_dependency(replica)
         if domain := deployment.domain:
             names = RoutingStack(app, deployment=deployment, domain=domain, region=region)
             names.add_stack_dependency(serving)

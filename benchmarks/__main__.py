@@ -21,6 +21,7 @@ NAMES = (
     "twin",
     "lost_region",
     "spill",
+    "prediction",
 )
 DOCUMENT = ROOT / "docs" / "measurements.md"
 

@@ -33,6 +33,7 @@ from config.scaling import Scaling
 from lambdas.domain import policy as policies
 from lambdas.domain.metrics import LIVE
 from lambdas.domain.names import Names
+from lambdas.domain.uploads import KEPT_S
 
 TierName = Literal["interactive", "standard", "batch"]
 TIERS: tuple[TierName, ...] = ("interactive", "standard", "batch")
@@ -237,7 +238,14 @@ class Model(Strict):
     request_ttl_s: Annotated[int, Field(ge=60, le=21_600)] = 300
     attempts_max: Annotated[int, Field(ge=1, le=10)] = 3
     retry_delay_s: Annotated[float, Field(ge=0, le=300)] = 5
-    input_bytes_max: Annotated[int, Field(ge=1, le=4_000_000)] = 1_000_000
+    input_bytes_max: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1_000_000_000,
+            description="A request carries 4,000,000 bytes at most; more comes by an upload.",
+        ),
+    ] = 1_000_000
     output: Output | None = None
     fallback: Annotated[
         Slug | None,
@@ -393,6 +401,11 @@ class Limits(Strict):
     wait_s_max: Annotated[int, Field(ge=1, le=25, description="API Gateway ends at 29 s.")] = 25
     tenant_rate_per_s: Annotated[float, Field(ge=TENANT_RATE_PER_S_MIN, le=10_000)] = 50
     tenant_in_flight_max: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+
+    @property
+    def upload_life_s(self) -> int:
+        """Seconds from the beginning of an upload until no attempt reads it any more."""
+        return KEPT_S + self.deadline_s_max
 
     @model_validator(mode="after")
     def _default_within(self) -> Self:

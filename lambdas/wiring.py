@@ -47,6 +47,11 @@ SIGNED_LINKS = SDK_DEFAULTS.merge(
 """For S3. By itself boto3 signs links the old way, which S3 refuses for objects under KMS keys,
 and for the global endpoint, which redirects, and so breaks them, while a bucket is new."""
 
+LARGE_COPIES = SIGNED_LINKS.merge(
+    Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=25)
+)
+"""For copies of up to 1 GB between regions, which S3 answers at their end."""
+
 Handler = Callable[[Any, Any], Any]
 
 

@@ -1,5 +1,6 @@
 """Buckets for payloads: private, encrypted, versioned, and swept by age."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aws_cdk import aws_kms as kms
@@ -47,29 +48,29 @@ def private_bucket(
 
 
 def replicate(
-    bucket: s3.Bucket, *, deployment: Deployment, region: str, prefixes: tuple[str, ...]
+    bucket: s3.Bucket, *, deployment: Deployment, region: str, targets: Mapping[str, Sequence[str]]
 ) -> None:
-    """Copy what arrives under the prefixes to the replica bucket of the next region, if any."""
-    after = deployment.region_after(region)
-    if after is None:
+    """Copy what arrives under prefixes to the replica buckets of other regions.
+
+    Args:
+        bucket: Of the region.
+        deployment: Names the buckets, and their keys.
+        region: Whose bucket it is.
+        targets: Regions by prefix.
+    """
+    rules = [(prefix, after) for prefix, regions in targets.items() for after in regions]
+    if not rules:
         return
-    target = f"arn:aws:s3:::{deployment.names.replica_bucket(after)}"
     role = role_of(
         bucket,
         "Replication",
         service="s3.amazonaws.com",
-        grants=_replication_grants(deployment, region=region, after=after),
+        grants=_replication_grants(
+            deployment, region=region, targets=list(dict.fromkeys(after for _, after in rules))
+        ),
     )
     encrypted: dict[str, Any] = {}
-    destination = s3.CfnBucket.ReplicationDestinationProperty(bucket=target)
     if deployment.encryption == "customer-managed":
-        alias = alias_arn(deployment, region=after, alias=deployment.names.replica_key_alias)
-        destination = s3.CfnBucket.ReplicationDestinationProperty(
-            bucket=target,
-            encryption_configuration=s3.CfnBucket.EncryptionConfigurationProperty(
-                replica_kms_key_id=alias
-            ),
-        )
         encrypted["source_selection_criteria"] = s3.CfnBucket.SourceSelectionCriteriaProperty(
             sse_kms_encrypted_objects=s3.CfnBucket.SseKmsEncryptedObjectsProperty(status="Enabled")
         )
@@ -79,25 +80,40 @@ def replicate(
         role=role.role_arn,
         rules=[
             s3.CfnBucket.ReplicationRuleProperty(
-                id=prefix.strip("/"),
+                id=f"{prefix.strip('/')}-{after}",
                 priority=number,
                 status="Enabled",
                 filter=s3.CfnBucket.ReplicationRuleFilterProperty(prefix=prefix),
-                # Erasing a job must erase its second copy too.
+                # Erasing a job must erase its other copies too.
                 delete_marker_replication=s3.CfnBucket.DeleteMarkerReplicationProperty(
                     status="Enabled"
                 ),
-                destination=destination,
+                destination=_destination(deployment, after),
                 **encrypted,
             )
-            for number, prefix in enumerate(prefixes, start=1)
+            for number, (prefix, after) in enumerate(rules, start=1)
         ],
     )
 
 
-def _replication_grants(deployment: Deployment, *, region: str, after: str) -> list[Grant]:
-    source = f"arn:aws:s3:::{deployment.names.bucket(region)}"
+def _destination(deployment: Deployment, after: str) -> s3.CfnBucket.ReplicationDestinationProperty:
     target = f"arn:aws:s3:::{deployment.names.replica_bucket(after)}"
+    if deployment.encryption != "customer-managed":
+        return s3.CfnBucket.ReplicationDestinationProperty(bucket=target)
+    alias = alias_arn(deployment, region=after, alias=deployment.names.replica_key_alias)
+    return s3.CfnBucket.ReplicationDestinationProperty(
+        bucket=target,
+        encryption_configuration=s3.CfnBucket.EncryptionConfigurationProperty(
+            replica_kms_key_id=alias
+        ),
+    )
+
+
+def _replication_grants(
+    deployment: Deployment, *, region: str, targets: Sequence[str]
+) -> list[Grant]:
+    source = f"arn:aws:s3:::{deployment.names.bucket(region)}"
+    replicas = [f"arn:aws:s3:::{deployment.names.replica_bucket(after)}/*" for after in targets]
     why = "Replication copies every object under its prefixes."
     return [
         Grant(actions=("s3:GetReplicationConfiguration", "s3:ListBucket"), resources=(source,)),
@@ -112,14 +128,18 @@ def _replication_grants(deployment: Deployment, *, region: str, after: str) -> l
         ),
         Grant(
             actions=("s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags"),
-            resources=(f"{target}/*",),
+            resources=tuple(replicas),
             why=why,
         ),
         *use_by_alias(deployment, region=region, alias=deployment.names.key_alias),
-        *use_by_alias(
-            deployment,
-            region=after,
-            alias=deployment.names.replica_key_alias,
-            actions=REPLICATE,
+        *(
+            grant
+            for after in targets
+            for grant in use_by_alias(
+                deployment,
+                region=after,
+                alias=deployment.names.replica_key_alias,
+                actions=REPLICATE,
+            )
         ),
     ]

@@ -45,4 +45,10 @@ def payload_rules(deployment: Deployment) -> list[s3.LifecycleRule]:
             noncurrent_version_expiration=Duration.days(1),
             abort_incomplete_multipart_upload_after=Duration.days(1),
         ),
+        # Nobody reads them again, and they are large; those that never became a job go with them.
+        s3.LifecycleRule(
+            id="uploads",
+            prefix="uploads/",
+            expiration=Duration.days(math.ceil(deployment.limits.upload_life_s / 86_400) + 1),
+        ),
     ]

@@ -16,7 +16,11 @@ def model_grants(deployment: Deployment, *, region: str, model: str) -> list[Gra
     return [
         Grant(
             actions=("s3:GetObject",),
-            resources=(f"{bucket}/inputs/*", *_second_copies(deployment, region)),
+            resources=(
+                f"{bucket}/inputs/*",
+                f"{bucket}/uploads/*",
+                *_other_copies(deployment, region),
+            ),
             why="Every job has an object of its own.",
         ),
         Grant(
@@ -40,11 +44,12 @@ def model_grants(deployment: Deployment, *, region: str, model: str) -> list[Gra
     ]
 
 
-def _second_copies(deployment: Deployment, region: str) -> list[str]:
-    """Inputs of the region before this one, whose jobs run here when they are moved."""
+def _other_copies(deployment: Deployment, region: str) -> list[str]:
+    """Inputs and uploads of other regions, whose jobs run here when they are moved."""
     if not deployment.region_after(region):
         return []
-    return [f"arn:aws:s3:::{deployment.names.replica_bucket(region)}/inputs/*"]
+    replica = f"arn:aws:s3:::{deployment.names.replica_bucket(region)}"
+    return [f"{replica}/inputs/*", f"{replica}/uploads/*"]
 
 
 def _second_key(deployment: Deployment, region: str) -> tuple[Grant, ...]:

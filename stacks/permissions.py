@@ -44,6 +44,7 @@ class Permissions:
             self._objects("PutObject", self._inputs(*self.deployment.regions)),
             self._objects("GetObject", self._results(*self.deployment.regions)),
             self._objects("DeleteObject", self._payloads()),
+            *self._uploads(),
             self._invoke("dispatch", regions=self.deployment.regions),
             self._invoke("wait"),
             *self._keys(),
@@ -250,15 +251,49 @@ class Permissions:
             *(f"{names.replica_bucket(after)}/inputs" for after in seconds),
         ]
 
+    def _uploads(self) -> list[Grant]:
+        """Write uploads, here and, in parts, where they began; look where they are.
+
+        Links to write to carry this right: whoever has one can do what is signed, and no more.
+        """
+        names, regions = self.deployment.names, self.deployment.regions
+        homes = [f"{names.bucket(region)}/uploads" for region in regions]
+        copies = [names.replica_bucket(region) for region in regions] if len(regions) > 1 else []
+        buckets = [*(names.bucket(region) for region in regions), *copies]
+        return [
+            self._objects("PutObject", homes),
+            self._objects("AbortMultipartUpload", homes),
+            self._objects("ListMultipartUploadParts", homes),
+            self._objects("GetObject", [*homes, *(f"{bucket}/uploads" for bucket in copies)]),
+            # Without it S3 answers 403 instead of 404 for an object that is not there.
+            Grant(
+                actions=("s3:ListBucket",),
+                resources=tuple(f"arn:aws:s3:::{bucket}" for bucket in buckets),
+            ),
+        ]
+
     def _inputs_brought(self) -> list[Grant]:
         """Bring an input of a job that was moved here from a region that keeps it."""
         regions = self.deployment.regions
         if len(regions) == 1:
             return []
-        here = f"{self.deployment.names.bucket(self.region)}/inputs"
+        names = self.deployment.names
+        here = f"{names.bucket(self.region)}/inputs"
+        uploads = [
+            *(f"{names.bucket(region)}/uploads" for region in regions if region != self.region),
+            *(f"{names.replica_bucket(region)}/uploads" for region in regions),
+        ]
         return [
-            self._objects("GetObject", self._inputs(*regions)),
+            self._objects("GetObject", [*self._inputs(*regions), *uploads]),
             self._objects("PutObject", [here]),
+            # Else an upload that is not here looks like one that may not be read.
+            Grant(
+                actions=("s3:ListBucket",),
+                resources=(
+                    f"arn:aws:s3:::{names.bucket(self.region)}",
+                    f"arn:aws:s3:::{names.replica_bucket(self.region)}",
+                ),
+            ),
         ]
 
     def _probe(self) -> list[Grant]:
@@ -279,7 +314,7 @@ class Permissions:
         names, regions = self.deployment.names, self.deployment.regions
         kept = [names.bucket(region) for region in regions]
         copies = [names.replica_bucket(region) for region in regions] if len(regions) > 1 else []
-        copied = ("inputs", "results")
+        copied = ("inputs", "results", "uploads")
         return [
             *(f"{bucket}/{prefix}" for bucket in kept for prefix in (*copied, "failures")),
             *(f"{bucket}/{prefix}" for bucket in copies for prefix in copied),

@@ -138,8 +138,13 @@ class RegionStack(Stack):
         bucket = private_bucket(
             self, "Payloads", deployment=deployment, name=deployment.names.bucket(region), key=key
         )
-        prefixes = ("uploads/", "results/") if deployment.replicate_results else ("uploads/",)
-        replicate(bucket, deployment=deployment, region=region, prefixes=prefixes)
+        others = [other for other in deployment.regions if other != region]
+        after = deployment.region_after(region)
+        # A job may be moved anywhere, and what it was uploaded with is too large to be brought.
+        targets = {"uploads/": others}
+        if deployment.replicate_results and after is not None:
+            targets["results/"] = [after]
+        replicate(bucket, deployment=deployment, region=region, targets=targets)
 
     def _endpoint_logs(self, deployment: Deployment, key: kms.IKey | None) -> None:
         """What the containers of models print, kept here before their endpoints exist.

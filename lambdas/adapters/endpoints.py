@@ -15,6 +15,7 @@ BODY_BYTES_MAX = 128_000
 """InvokeEndpointAsync's inline Body (its API reference); larger inputs travel through S3."""
 
 
+JSON = "application/json"
 REFUSALS = frozenset({"ValidationError", "ValidationException"})
 """Codes of what is wrong with the request, or with its endpoint; any other error may pass."""
 
@@ -63,6 +64,7 @@ class Endpoints:
         attempt: int,
         body: bytes | None,
         location: str | None,
+        content_type: str,
         request_ttl_s: int,
         invocation_timeout_s: int,
     ) -> None:
@@ -73,7 +75,8 @@ class Endpoints:
             job_id: Names the folder of the answer.
             attempt: Names the file of the answer.
             body: JSON of at most `BODY_BYTES_MAX` bytes, or None.
-            location: `s3://` address of the JSON when there is no body.
+            location: `s3://` address of the input when there is no body.
+            content_type: Of the input.
             request_ttl_s: Longest stay in the endpoint's queue.
             invocation_timeout_s: Longest run.
 
@@ -87,8 +90,8 @@ class Endpoints:
         try:
             self.client.invoke_endpoint_async(
                 EndpointName=endpoint,
-                ContentType="application/json",
-                Accept="application/json",
+                ContentType=content_type,
+                Accept=JSON,
                 InferenceId=inference_id(job_id, attempt),
                 S3OutputPathExtension=job_id,
                 Filename=f"{attempt}.json",

@@ -110,6 +110,9 @@ class Job:
         input_key: Otherwise the object's key, in the bucket of the region where it is stored and
             in the replica bucket of another.
         stored: That region, when it is not the home region.
+        upload: The id of the upload that the input came by: then the object is in the region that
+            it names, and replicated to all others. It stays when the job is erased.
+        content_type: Of an uploaded input.
         copied: The region of the other copy; the same one if no other region was there to keep it.
         moves: How often the job was moved to another region: no fault of its own, so that these
             attempts are not counted.
@@ -158,6 +161,8 @@ class Job:
     input: bytes | None = None
     input_key: str | None = None
     stored: str | None = None
+    upload: str | None = None
+    content_type: str | None = None
     copied: str | None = None
     moves: int | None = None
     spared: int | None = None

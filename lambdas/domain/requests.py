@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +22,7 @@ METADATA_NAME_LENGTH_MAX = 64
 METADATA_VALUE_LENGTH_MAX = 512
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([^,;\"\s]*)", re.IGNORECASE)
+_Shape = TypeVar("_Shape", bound=BaseModel)
 _DEADLINE = "whole seconds from now by which the job must have started"
 
 
@@ -31,7 +32,9 @@ class JobRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     model: str = Field(max_length=64, description="the name of a model, see GET /v1/models")
-    input: Any = Field(description="any JSON; the model receives it as it is")
+    input: Any = Field(
+        None, description="any JSON, unless there is input_upload; the model receives it as it is"
+    )
     tier: Literal["interactive", "standard", "batch"] = Field(
         "standard", description="interactive, standard or batch"
     )
@@ -47,6 +50,9 @@ class JobRequest(BaseModel):
     webhook: str | None = Field(
         None, max_length=1024, description="an https:// address, which is told when the job ends"
     )
+    input_upload: str | None = Field(
+        None, max_length=80, description="the id of an upload, instead of input"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +62,7 @@ class Submission:
     Attributes:
         request: As parsed.
         input_bytes: The input as compact JSON, its names in the client's order: models that
-            write by a schema follow the order of the schema's names.
+            write by a schema follow the order of the schema's names. Empty if it was uploaded.
         digest: Of everything in the request, to tell a replay from another request.
         api: Through which of OpenAI's routes it came; None through our own.
         background: Whether its client does not wait for it.
@@ -80,6 +86,7 @@ def read_submission(body: bytes, policy: Policy, caller: Caller) -> Submission:
         request = JobRequest.model_validate(read_document(body))
     except ValidationError as error:
         raise _refusal(error, policy) from None
+    _one_input(request)
     model = find_model(request.model, policy, caller)
     check_tier(request.tier, caller)
     _bounds(request, policy)
@@ -100,7 +107,7 @@ def submission_of(
     Raises:
         ApiError: 413: the input is larger than the model takes.
     """
-    input_bytes = compact(request.input)
+    input_bytes = b"" if request.input_upload is not None else compact(request.input)
     if len(input_bytes) > model.input_bytes_max:
         raise too_large(
             f"The input is larger than the {model.input_bytes_max} bytes "
@@ -109,6 +116,8 @@ def submission_of(
         )
     # Defaults are left out, so that a field which a later release adds changes no digest.
     asked = request.model_dump(exclude_defaults=True) | ({"api": api} if api else {})
+    if request.input_upload is None:
+        asked["input"] = request.input
     return Submission(
         request=request,
         input_bytes=input_bytes,
@@ -116,6 +125,30 @@ def submission_of(
         api=api,
         background=background,
     )
+
+
+def read_body(body: bytes, shape: type[_Shape]) -> _Shape:
+    """Check a body that has only bounds that the fields' types can say.
+
+    Raises:
+        ApiError: 400 naming the field and what is allowed.
+    """
+    try:
+        return shape.model_validate(read_document(body))
+    except ValidationError as error:
+        raise _misfit(error, shape) from None
+
+
+def _one_input(request: JobRequest) -> None:
+    """The input comes with the request, or was uploaded."""
+    given = {"input", "input_upload"} & request.model_fields_set
+    if not given or (request.input_upload is None and "input" not in given):
+        field = JobRequest.model_fields["input"]
+        raise invalid(
+            f"input is required: {field.description}.", param="input", code="missing_field"
+        )
+    if request.input_upload is not None and "input" in given:
+        raise invalid("There is either input or input_upload, not both.", param="input_upload")
 
 
 def find_model(name: str, policy: Policy, caller: Caller, *, missing: int = 400) -> Model:
@@ -316,8 +349,8 @@ def compact(document: object, *, in_order: bool = False) -> bytes:
         ) from None
 
 
-def _not_allowed(field: str) -> ApiError:
-    return invalid(f"{field} is {JobRequest.model_fields[field].description}.", param=field)
+def _not_allowed(field: str, shape: type[BaseModel] = JobRequest) -> ApiError:
+    return invalid(f"{field} is {shape.model_fields[field].description}.", param=field)
 
 
 def _deadline(policy: Policy) -> ApiError:
@@ -328,9 +361,16 @@ def _deadline(policy: Policy) -> ApiError:
 
 
 def _refusal(error: ValidationError, policy: Policy) -> ApiError:
+    refusal = _misfit(error, JobRequest)
+    about_deadline = refusal.param == "deadline_s" and refusal.code == "invalid_value"
+    return _deadline(policy) if about_deadline else refusal
+
+
+def _misfit(error: ValidationError, shape: type[BaseModel]) -> ApiError:
+    """What the first field is that does not fit, and what is allowed there."""
     problem = error.errors(include_url=False, include_input=False)[0]
     if not problem["loc"] or problem["type"] == "extra_forbidden":
-        fields = ", ".join(JobRequest.model_fields)
+        fields = ", ".join(shape.model_fields)
         return invalid(
             f"There is no field of that name; the fields are {fields}.",
             param=str(problem["loc"][0])[:METADATA_NAME_LENGTH_MAX] if problem["loc"] else None,
@@ -338,6 +378,6 @@ def _refusal(error: ValidationError, policy: Policy) -> ApiError:
         )
     field = str(problem["loc"][0])
     if problem["type"] == "missing":
-        description = JobRequest.model_fields[field].description
+        description = shape.model_fields[field].description
         return invalid(f"{field} is required: {description}.", param=field, code="missing_field")
-    return _deadline(policy) if field == "deadline_s" else _not_allowed(field)
+    return _not_allowed(field, shape)

@@ -16,15 +16,14 @@ from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms, now_s
 from lambdas.adapters.directory import Directory
 from lambdas.adapters.functions import Functions
-from lambdas.adapters.gate import RATE_WINDOW_S, Gate
+from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import RECEIVE_MAX, Queues
-from lambdas.domain import admission, fallback, payloads, regions
+from lambdas.domain import admission, fallback, payloads, regions, uploads
 from lambdas.domain.admission import Caller
-from lambdas.domain.allowance import Allowance
-from lambdas.domain.errors import ApiError, busy, conflict, invalid, unavailable
+from lambdas.domain.errors import ApiError, conflict, invalid, unavailable
 from lambdas.domain.job import ENTROPY_BYTES_MIN, Job, Status, job_id
 from lambdas.domain.masking import masked
 from lambdas.domain.policy import Model, Policy
@@ -32,7 +31,10 @@ from lambdas.domain.regions import DRAINED, LOST
 from lambdas.domain.requests import Submission, check_live
 from lambdas.domain.spill import Offer
 from lambdas.handlers.counting import Quotas
+from lambdas.domain.uploads import Upload
 from lambdas.handlers.outcomes import Outcomes
+from lambdas.handlers.rates import Rates
+from lambdas.handlers.uploads import Uploads
 
 RETRY_AFTER_NO_REGION_S = 5
 """A beat: a region that wins its lease back says so with its next one."""
@@ -54,7 +56,8 @@ class Accepting:
     functions_in: Callable[[str], Functions]
     outcomes: Outcomes
     quotas: Quotas
-    allowance: Allowance = field(default_factory=Allowance)
+    rates: Rates
+    uploads: Uploads
     rung_ms: dict[str, int] = field(default_factory=dict)
 
     def accept(
@@ -76,6 +79,9 @@ class Accepting:
             ApiError: It is refused; nothing was kept.
         """
         self._signable(caller, submission)
+        uploaded = submission.request.input_upload
+        if uploaded is not None:
+            key = uploads.job_key(uploaded)
         identity = job_id(caller.tenant, key, secrets.token_bytes(ENTROPY_BYTES_MIN))
         if key is not None:
             earlier = self.ledger.get(identity)
@@ -84,6 +90,10 @@ class Accepting:
         check_live(self.policy.models[submission.request.model])
         snapshot, model, offers = self._room(caller, submission)
         job = self._job(identity, caller, submission, model, trace_id)
+        if uploaded is not None:
+            upload, there = self.uploads.ready(caller, uploaded, model, lost=_lost(snapshot))
+            job = _of_upload(job, upload)
+            offers = [offer for offer in offers if offer.region in there]
         job = self._queued(job, submission, offers, snapshot)
         earlier = self._created(job, repeatable=key is not None)
         if earlier is not None:
@@ -140,7 +150,9 @@ class Accepting:
         """
         drained, lost = _drained(snapshot), _lost(snapshot)
         for offer in islice(self._takers(job, offers, drained=drained), PEERS_ASKED_MAX):
-            away = replace(job, owner=offer.region, stored=offer.region if job.input_key else None)
+            away = replace(job, owner=offer.region)
+            if job.input_key is not None and job.upload is None:
+                away = replace(away, stored=offer.region)
             try:
                 return self._sent(away, submission, lost)
             except AWS_ERRORS as error:
@@ -164,7 +176,7 @@ class Accepting:
 
     def _sent(self, job: Job, submission: Submission, lost: Collection[str]) -> Job:
         """Keep a job's input where it will run and elsewhere, then send its message."""
-        if job.input_key is not None:
+        if job.input_key is not None and job.upload is None:
             copied = self.payloads.keep_input(
                 job.input_key, submission.input_bytes, region=job.owner, lost=lost
             )
@@ -223,20 +235,7 @@ class Accepting:
         """
         at_s = now_s()
         self.quotas.check(caller, at_s=at_s)
-        window = int(at_s // RATE_WINDOW_S)
-        limit = max(1, int(caller.rate_per_s * RATE_WINDOW_S))
-
-        def count(number: int) -> bool:
-            counted = self.gate.count_submissions(caller.tenant, number, window=window, limit=limit)
-            return counted is not None
-
-        if not self.allowance.take(caller.tenant, window=window, limit=limit, count=count):
-            raise busy(
-                f"You may submit {caller.rate_per_s:g} jobs a second, counted over "
-                f"{RATE_WINDOW_S} s.",
-                code="rate_limit",
-                retry_after_s=RATE_WINDOW_S - at_s % RATE_WINDOW_S,
-            )
+        self.rates.count(caller)
         snapshot = self.gate.snapshot()
         if regions.fenced(snapshot, regions=len(self.policy.regions), now_ms=int(1000 * at_s)):
             raise _no_region()
@@ -273,8 +272,10 @@ class Accepting:
         request, at_ms = submission.request, now_ms()
         deadline_s = request.deadline_s or self.policy.deadline_s_default
         metadata = masked(request.metadata, caller.metadata_mask)
-        packed = payloads.pack(submission.input_bytes)
-        key = payloads.input_key(identity, submission.digest) if packed is None else None
+        uploaded = request.input_upload is not None
+        packed = None if uploaded else payloads.pack(submission.input_bytes)
+        kept = packed is not None or uploaded
+        key = None if kept else payloads.input_key(identity, submission.digest)
         return Job(
             id=identity,
             status=Status.QUEUED,
@@ -298,6 +299,17 @@ class Accepting:
         )
 
 
+def _of_upload(job: Job, upload: Upload) -> Job:
+    """The job with an input that is where it must be already."""
+    return replace(
+        job,
+        upload=upload.id,
+        input_key=uploads.object_key(job.tenant, upload.id),
+        stored=upload.region,
+        content_type=upload.content_type,
+    )
+
+
 def _drained(snapshot: Mapping[str, Any]) -> bool:
     return (snapshot.get("lease") or {}).get("state") == DRAINED
 
@@ -316,6 +328,12 @@ def _no_region() -> ApiError:
 
 
 def _replayed(earlier: Job, submission: Submission) -> Job:
+    if earlier.upload is not None and (earlier.erased or earlier.request_hash != submission.digest):
+        raise conflict(
+            f"The upload became job {earlier.id}, and becomes no other one.",
+            code="upload_used",
+            param="input_upload",
+        )
     if earlier.erased:
         raise conflict(
             "The job of this Idempotency-Key was erased.",

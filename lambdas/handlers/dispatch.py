@@ -13,20 +13,21 @@ from typing import Any
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
-from lambdas.adapters.endpoints import BODY_BYTES_MAX, Endpoints, InvocationRefusedError
+from lambdas.adapters.endpoints import BODY_BYTES_MAX, JSON, Endpoints, InvocationRefusedError
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate, GateState
 from lambdas.adapters.ledger import Attempt, Ledger, Outcome
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import RECEIVE_MAX, Queues, Ticket
+from lambdas.adapters.uploads import UploadBuckets
 from lambdas.domain import capacity, dispatch, payloads, shares
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.retries import again_s
 from lambdas.domain.shares import Plan
 from lambdas.handlers.endings import Endings
-from lambdas.handlers.ports import endings, payload_store
+from lambdas.handlers.ports import endings, payload_store, upload_buckets
 from lambdas.wiring import SEND_ONCE, Execution, Function, Handler
 
 ROUNDS_MAX = 60
@@ -118,6 +119,7 @@ class Dispatcher:
     queues: Queues
     endpoints: Endpoints
     payloads: Payloads
+    uploads: UploadBuckets
     functions: Functions
     endings: Endings
     pause: Callable[[float], None]
@@ -402,6 +404,8 @@ class Dispatcher:
         body, location = None, None
         if job.input is not None:
             body = payloads.unpack(job.input)
+        elif job.input_key is not None and job.upload is not None:
+            location = self.uploads.location(job.input_key, home=job.stored or job.home)
         elif job.input_key is not None:
             location = self.payloads.location(
                 job.input_key, stored=job.stored or job.home, copied=job.copied
@@ -414,6 +418,7 @@ class Dispatcher:
             attempt=job.attempt,
             body=body,
             location=location,
+            content_type=job.content_type or JSON,
             request_ttl_s=model.request_ttl_s,
             invocation_timeout_s=model.invocation_timeout_s,
         )
@@ -461,6 +466,7 @@ def create(execution: Execution) -> Handler:
         queues=ended.queues,
         endpoints=Endpoints(execution.client("sagemaker-runtime", SEND_ONCE)),
         payloads=payload_store(execution),
+        uploads=upload_buckets(execution),
         functions=ended.functions,
         endings=ended,
         pause=execution.sleep,

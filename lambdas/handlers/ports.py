@@ -11,11 +11,12 @@ from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import Queues
 from lambdas.adapters.releases import Releases
+from lambdas.adapters.uploads import UploadBuckets
 from lambdas.adapters.usage import UsageCounters
 from lambdas.handlers.counting import Counting
 from lambdas.handlers.endings import Endings
 from lambdas.handlers.outcomes import Outcomes
-from lambdas.wiring import SDK_DEFAULTS, SEND_ONCE, SIGNED_LINKS, Execution
+from lambdas.wiring import LARGE_COPIES, SDK_DEFAULTS, SEND_ONCE, SIGNED_LINKS, Execution
 
 
 def endings(execution: Execution) -> Endings:
@@ -65,6 +66,17 @@ def payload_store(execution: Execution) -> Payloads:
     """The payload buckets, as this region uses them."""
     return Payloads(
         cache(lambda region: execution.client("s3", SIGNED_LINKS, region=region)),
+        execution.names,
+        execution.region,
+        execution.policy.regions,
+    )
+
+
+def upload_buckets(execution: Execution) -> UploadBuckets:
+    """The buckets of uploads, as this region uses them."""
+    return UploadBuckets(
+        cache(lambda region: execution.client("s3", SIGNED_LINKS, region=region)),
+        cache(lambda region: execution.client("s3", LARGE_COPIES, region=region)),
         execution.names,
         execution.region,
         execution.policy.regions,

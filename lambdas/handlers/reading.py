@@ -21,6 +21,7 @@ from lambdas.domain.views import job_view
 from lambdas.handlers.api import Request, answer
 from lambdas.handlers.endings import RESULT_BYTES_MAX, Endings, result_keys
 from lambdas.handlers.snapshots import Snapshots
+from lambdas.handlers.uploads import Uploads
 
 PAGE_DEFAULT = 20
 PAGE_MAX = 100
@@ -48,6 +49,7 @@ class Reading:
     policy: Policy
     endings: Endings
     payloads: Payloads
+    uploads: Uploads
     snapshots: Snapshots
 
     @property
@@ -172,12 +174,15 @@ class Reading:
             job = self._cancelled(self.settled(job))
             if not self.ledger.erase(job.id):
                 raise _changing(job)
-        self.payloads.erase_input(
-            input_key(job.id, job.request_hash),
-            stored=job.stored or job.home,
-            copied=job.copied,
-            brought=self.policy.regions if job.moves else (),
-        )
+        if job.upload is not None:
+            self.uploads.forget(job.tenant, job.upload)
+        else:
+            self.payloads.erase_input(
+                input_key(job.id, job.request_hash),
+                stored=job.stored or job.home,
+                copied=job.copied,
+                brought=self.policy.regions if job.moves else (),
+            )
         # Another region can have worked on it only if it was moved, which is a further attempt.
         results = result_keys(job, self.policy, range(1, job.attempt + 1))
         for region in self.policy.regions if job.attempt > 1 else (job.owner,):

@@ -18,11 +18,20 @@ from lambdas.handlers.endings import Endings
 from lambdas.handlers.feedback import Feedback
 from lambdas.handlers.jobs import Jobs
 from lambdas.handlers.overview import Overview
-from lambdas.handlers.ports import endings, functions_in, payload_store, queues_in, usage_in
+from lambdas.handlers.ports import (
+    endings,
+    functions_in,
+    payload_store,
+    queues_in,
+    upload_buckets,
+    usage_in,
+)
+from lambdas.handlers.rates import Rates
 from lambdas.handlers.reading import Reading
 from lambdas.handlers.repeating import Repeating
 from lambdas.handlers.responses import Responses
 from lambdas.handlers.snapshots import Snapshots
+from lambdas.handlers.uploads import Uploads
 from lambdas.handlers.usage import Usage
 from lambdas.handlers.waiting import Waiting
 from lambdas.wiring import WAIT_FOR_FUNCTION, Execution, Function, Handler
@@ -35,6 +44,14 @@ def routes_of(execution: Execution, shared: Endings) -> dict[str, Route]:
     store = payload_store(execution)
     directory = Directory(execution.client("dynamodb"), execution.names.directory)
     snapshots = Snapshots(region=execution.region, gate=shared.gate, directory=directory)
+    rates = Rates(gate=shared.gate)
+    uploads = Uploads(
+        region=execution.region,
+        policy=execution.policy,
+        buckets=upload_buckets(execution),
+        ledger=shared.ledger,
+        rates=rates,
+    )
     accepting = Accepting(
         region=execution.region,
         policy=execution.policy,
@@ -46,8 +63,16 @@ def routes_of(execution: Execution, shared: Endings) -> dict[str, Route]:
         functions_in=functions_in(execution),
         outcomes=shared.outcomes,
         quotas=Quotas(policy=execution.policy, counters=shared.usage.counters),
+        rates=rates,
+        uploads=uploads,
     )
-    reading = Reading(policy=execution.policy, endings=shared, payloads=store, snapshots=snapshots)
+    reading = Reading(
+        policy=execution.policy,
+        endings=shared,
+        payloads=store,
+        uploads=uploads,
+        snapshots=snapshots,
+    )
     waiting = Waiting(
         policy=execution.policy,
         ledger=shared.ledger,
@@ -65,6 +90,7 @@ def routes_of(execution: Execution, shared: Endings) -> dict[str, Route]:
     )
     return {
         **jobs.routes(),
+        **uploads.routes(),
         **completions.routes(),
         **Responses(completions=completions, reading=reading).routes(),
         **overview.routes(),

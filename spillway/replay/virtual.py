@@ -53,6 +53,7 @@ class VirtualReplay:
             {name: deployment.tiers[name].target_wait_s for name in deployment.tiers}
         )
         self._report.course, self._report.scaling = self._course, scaling
+        self._accepted: Callable[[httpx.Client, dict[str, Any]], object] = lambda *_: None
 
     def run(
         self,
@@ -61,6 +62,7 @@ class VirtualReplay:
         show: Callable[[Progress], object] | None = None,
         check: Callable[[], object] = lambda: None,
         outage: Outage | None = None,
+        accepted: Callable[[httpx.Client, dict[str, Any]], object] = lambda *_: None,
     ) -> Report:
         """Send every request at its time, wait until every job has ended, and count.
 
@@ -69,8 +71,11 @@ class VirtualReplay:
             show: Told how far things are, about twice a second.
             check: Called between two steps; what it raises ends the replay.
             outage: A region that is lost meanwhile; requests to it go to another one.
+            accepted: Called in a task with each job as it was answered, and a client of the region
+                that the request was for.
         """
         began = time.perf_counter()
+        self._accepted = accepted
         clients = self._clients()
         scheduler = self._twin.scheduler
         scheduler.run_for(SETTLE_S)
@@ -136,6 +141,7 @@ class VirtualReplay:
         if answer.status_code in {httpx.codes.ACCEPTED, httpx.codes.OK}:
             report.tiers[request.tier].accepted += 1
             self._jobs[document["id"]] = (request.number, request.tier)
+            self._accepted(clients[request.region], document)
         else:
             report.turn_away(str(document.get("error", {}).get("code", answer.status_code)))
 

@@ -112,7 +112,7 @@ REFUSED = [
     ("models/embedder/concurrency", GONE, "models.embedder.concurrency", "required"),
     ("models/embedder/warm_up_s", "soon", "models.embedder.warm_up_s", "a number"),
     ("models/embedder/attempts_max", 11, "models.embedder.attempts_max", "10"),
-    ("models/embedder/input_bytes_max", 4_000_001, "models.embedder.input_bytes_max", "4000000"),
+    ("models/embedder/input_bytes_max", 10**9 + 1, "models.embedder.input_bytes_max", "1000000000"),
     ("models/embedder/request_ttl_s", 59, "models.embedder.request_ttl_s", "60"),
     ("models/embedder/invocation_timeout_s", 3601, "models.embedder.invocation_timeout_s", "3600"),
     (

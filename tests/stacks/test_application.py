@@ -25,9 +25,9 @@ from tests.stacks.assemblies import ROOT, Assembly, Synthesize, changed_dev
 DEV_STACKS = {
     "Data": set(),
     **{f"Replica-{region}": set() for region in ("us-east-1", "us-east-2", "us-west-2")},
-    "Region-us-east-1": {"Data", "Replica-us-east-2"},
-    "Region-us-east-2": {"Data", "Replica-us-west-2"},
-    "Region-us-west-2": {"Data", "Replica-us-east-1"},
+    "Region-us-east-1": {"Data", "Replica-us-east-2", "Replica-us-west-2"},
+    "Region-us-east-2": {"Data", "Replica-us-east-1", "Replica-us-west-2"},
+    "Region-us-west-2": {"Data", "Replica-us-east-1", "Replica-us-east-2"},
     **{
         f"Model-{model}-{region}": {f"Region-{region}"}
         for region in ("us-east-1", "us-east-2", "us-west-2")

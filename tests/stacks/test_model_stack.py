@@ -200,8 +200,10 @@ def test_a_model_may_read_its_inputs_and_write_its_results(dev: Assembly) -> Non
     }
 
     arn = f"arn:aws:s3:::{BUCKET}"
-    second = arn.replace("payloads", "replica")  # of jobs moved here from the region before
-    assert allowed["s3:GetObject"] == [f"{arn}/inputs/*", f"{second}/inputs/*"]
+    second = arn.replace("payloads", "replica")  # of jobs moved here from other regions
+    assert allowed["s3:GetObject"] == [
+        f"{place}/{what}/*" for place in (arn, second) for what in ("inputs", "uploads")
+    ]
     assert allowed["s3:PutObject"] == [f"{arn}/failures/chat/*", f"{arn}/results/chat/*"]
     assert allowed["sns:Publish"] == [
         "arn:aws:sns:us-east-1:123456789012:spillway-dev-failed",

@@ -17,6 +17,8 @@ EVERYWHERE = {
     for kind in ("payloads", "replica")
 }
 
+UPLOADS = {f"{bucket}/uploads/*" for bucket in EVERYWHERE if bucket.endswith("payloads")}
+
 
 def table(name: str, index: str = "") -> str:
     """A table of the region, or one of its indexes."""
@@ -56,9 +58,16 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "dynamodb:Query": {table("ledger", "listing")},
         # Spill: into the queue, the buckets and the dispatcher of whichever region has room.
         "sqs:SendMessage": {*tiers(regions=REGIONS), queue("webhooks")},
-        "s3:PutObject": {f"{b}/inputs/*" for b in EVERYWHERE},
-        "s3:GetObject": {f"{b}/results/*" for b in EVERYWHERE if b.endswith("payloads")},
-        "s3:DeleteObject": {f"{b}/{p}/*" for b in EVERYWHERE for p in ("inputs", "results")}
+        # Links to uploads carry these rights: to the bucket of whichever region it began in.
+        "s3:PutObject": {f"{b}/inputs/*" for b in EVERYWHERE} | UPLOADS,
+        "s3:AbortMultipartUpload": UPLOADS,
+        "s3:ListMultipartUploadParts": UPLOADS,
+        "s3:ListBucket": EVERYWHERE,
+        "s3:GetObject": {f"{b}/results/*" for b in EVERYWHERE if b.endswith("payloads")}
+        | {f"{b}/uploads/*" for b in EVERYWHERE},
+        "s3:DeleteObject": {
+            f"{b}/{p}/*" for b in EVERYWHERE for p in ("inputs", "results", "uploads")
+        }
         | {f"{b}/failures/*" for b in EVERYWHERE if b.endswith("payloads")},
         "lambda:InvokeFunction": {*(function("dispatch", r) for r in REGIONS), function("wait")},
     },
@@ -72,8 +81,10 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "sqs:SendMessage": {*tiers(), queue("webhooks")},
         "sagemaker:InvokeEndpointAsync": {ENDPOINTS},
         # A job that was moved brings its input.
-        "s3:GetObject": {f"{b}/inputs/*" for b in EVERYWHERE},
+        "s3:GetObject": {f"{b}/inputs/*" for b in EVERYWHERE}
+        | {f"{b}/uploads/*" for b in EVERYWHERE if b != OURS},
         "s3:PutObject": {f"{OURS}/inputs/*"},
+        "s3:ListBucket": {OURS, OURS.replace("payloads", "replica")},
         "lambda:InvokeFunction": {function("dispatch")},
     },
     "complete": {

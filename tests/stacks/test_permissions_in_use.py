@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 import lambdas.adapters.webhooks as courier
+from lambdas.domain.uploads import PART_BYTES_MIN
 from lambdas.domain.webhooks import Answer as Delivered
 from spillway.directory import Directory
 from spillway.local import directory
@@ -27,8 +30,11 @@ from tests.stacks.assemblies import Assembly, listed, statements
 ACTIONS = {
     # Operations that are allowed by an action of another name.
     ("lambda", "Invoke"): "lambda:InvokeFunction",
+    ("s3", "CompleteMultipartUpload"): "s3:PutObject",
+    ("s3", "CreateMultipartUpload"): "s3:PutObject",
     ("s3", "DeleteObjects"): "s3:DeleteObject",
     ("s3", "HeadObject"): "s3:GetObject",
+    ("s3", "ListParts"): "s3:ListMultipartUploadParts",
     ("sagemaker-runtime", "InvokeEndpointAsync"): "sagemaker:InvokeEndpointAsync",
     ("sqs", "DeleteMessageBatch"): "sqs:DeleteMessage",
     ("sqs", "SendMessageBatch"): "sqs:SendMessage",
@@ -138,6 +144,8 @@ UNUSED: dict[str, tuple[str, ...]] = {
     ),
     "S3 answers 404 and not 403 for what is not there": (
         "complete s3:ListBucket",
+        "dispatch s3:ListBucket",
+        "submit s3:ListBucket",
         "sweep s3:ListBucket",
     ),
     "a write that timed out is looked up": ("dispatch dynamodb:GetItem ledger",),
@@ -169,7 +177,7 @@ UNUSED: dict[str, tuple[str, ...]] = {
 
 def echo(body: bytes) -> Answer:
     """Fail for some, give back the rest."""
-    document = json.loads(body)
+    document = json.loads(body) if body != b'"upload"!' else "an upload as it is"
     if document == "fail":
         return Answer(status=500, body=b"no, " * 50_000)  # too long for its notification
     return Answer(body=json.dumps({"echo": document}).encode())
@@ -188,6 +196,37 @@ def deployed(assembly: Callable[[str], Assembly]) -> Iterator[tuple[Twin, Assemb
         patch.setattr(courier.Courier, "deliver", lambda *_, **__: Delivered(status=500))
         with Twin(dev.path, virtual=True, containers=endpoints, start_s=START_S) as twin:
             yield twin.deploy(), dev
+
+
+def upload(twin: Twin, client: httpx.Client) -> None:
+    """Let a client upload in parts and in one piece, make a job of it, and give one up."""
+    operator = twin.operator("us-east-1").client("s3")
+    whole = client.post("/v1/uploads", json={"bytes": 9}).json()
+    address = urlsplit(whole["url"])
+    bucket = address.netloc.partition(".")[0]
+    operator.put_object(Bucket=bucket, Key=address.path.removeprefix("/"), Body=b'"upload"!')
+    twin.scheduler.run_for(10)
+    job = client.post("/v1/jobs", json={"model": "chat", "input_upload": whole["id"]})
+    assert job.status_code == 202, job.text
+    parts = {"bytes": PART_BYTES_MIN + 1, "part_bytes": PART_BYTES_MIN}
+    begun = client.post("/v1/uploads", json=parts).json()
+    part = urlsplit(begun["parts"][0]["url"])
+    name = parse_qs(part.query)["uploadId"][0]
+    for number, size in ((1, PART_BYTES_MIN), (2, 1)):
+        operator.upload_part(
+            Bucket=bucket,
+            Key=part.path.removeprefix("/"),
+            UploadId=name,
+            PartNumber=number,
+            Body=b"a" * size,
+        )
+    assert client.post(f"/v1/uploads/{begun['id']}/complete").status_code == 200
+    given_up = client.post("/v1/uploads", json=parts).json()
+    for each in (begun, given_up):
+        assert client.delete(f"/v1/uploads/{each['id']}").status_code == 200
+    twin.scheduler.run_for(10)
+    assert client.get(f"/v1/jobs/{job.json()['id']}").json()["status"] == "completed"
+    assert client.delete(f"/v1/jobs/{job.json()['id']}").status_code == 200
 
 
 def work(twin: Twin, operators: Directory) -> None:
@@ -214,6 +253,7 @@ def work(twin: Twin, operators: Directory) -> None:
         here.post(f"/v1/jobs/{cancelled}/cancel")
         here.post("/v1/jobs?wait=5", json={"model": "embedder", "input": "wait"})
         twin.scheduler.run_for(200)
+        upload(twin, here)
         for client in (here, there):
             for job in (small, big, failing, late):
                 assert client.get(f"/v1/jobs/{job}").status_code == 200

@@ -236,18 +236,25 @@ def payloads(assembly: Assembly) -> dict[str, Any]:
     return assembly.one("AWS::S3::Bucket", stack=HERE).properties
 
 
-def test_uploads_have_a_second_copy_in_the_next_region(dev: Assembly, prod: Assembly) -> None:
-    """What a client uploaded outlives its region; inputs have their second copy from submit."""
+def test_uploads_are_copied_to_every_other_region(dev: Assembly, prod: Assembly) -> None:
+    """A job may be moved anywhere, and a gigabyte cannot be brought while its slot waits."""
     for assembly in (dev, prod):
-        name = f"{assembly.deployment.name}-123456789012-us-east-2-replica"
+        names = assembly.deployment.names
         rules = payloads(assembly)["ReplicationConfiguration"]["Rules"]
-        assert [rule["Filter"]["Prefix"] for rule in rules] == ["uploads/"]
-        assert rules[0]["Destination"]["Bucket"] == f"arn:aws:s3:::{name}"
-        assert rules[0]["DeleteMarkerReplication"] == {"Status": "Enabled"}
-        replica = assembly.one("AWS::S3::Bucket", stack="Replica-us-east-2").properties
-        assert replica["BucketName"] == name
-        # S3 replicates only between buckets that keep versions.
-        assert replica["VersioningConfiguration"] == {"Status": "Enabled"}
+        assert {rule["Filter"]["Prefix"] for rule in rules} == {"uploads/"}
+        others = [region for region in assembly.deployment.regions if region != "us-east-1"]
+        assert [rule["Destination"]["Bucket"] for rule in rules] == [
+            f"arn:aws:s3:::{names.replica_bucket(region)}" for region in others
+        ]
+        # Of rules to several buckets S3 wants different priorities.
+        assert len({rule["Priority"] for rule in rules}) == len(rules)
+        for rule in rules:
+            assert rule["DeleteMarkerReplication"] == {"Status": "Enabled"}
+        for region in others:
+            replica = assembly.one("AWS::S3::Bucket", stack=f"Replica-{region}").properties
+            assert replica["BucketName"] == names.replica_bucket(region)
+            # S3 replicates only between buckets that keep versions.
+            assert replica["VersioningConfiguration"] == {"Status": "Enabled"}
         assert payloads(assembly)["VersioningConfiguration"] == {"Status": "Enabled"}
 
 
@@ -255,11 +262,21 @@ def test_nothing_is_kept_longer_than_promised(dev: Assembly) -> None:
     """Payloads are people's texts: they go even when sweep fails, and erased ones in a day."""
     limits = dev.deployment.limits
     for bucket in dev.resources("AWS::S3::Bucket"):
-        (rule,) = bucket.properties["LifecycleConfiguration"]["Rules"]
+        rule, of_uploads = bucket.properties["LifecycleConfiguration"]["Rules"]
         assert rule["ExpirationInDays"] * 86_400 >= limits.deadline_s_max + limits.retention_s
         assert rule["ExpirationInDays"] <= 15
         assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+        assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
         assert "Prefix" not in rule
+        # An upload is made a job within a day, which starts by its deadline and runs for hours.
+        assert of_uploads["Prefix"] == "uploads/"
+        life_s = of_uploads["ExpirationInDays"] * 86_400
+        longest_s = max(
+            model.request_ttl_s + model.invocation_timeout_s
+            for model in dev.deployment.models.values()
+        )
+        assert life_s >= 86_400 + limits.deadline_s_max + longest_s
+        assert of_uploads["ExpirationInDays"] <= 8
 
 
 @pytest.mark.parametrize("kind", ["Bucket", "Topic", "Queue"])

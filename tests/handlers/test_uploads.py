@@ -1,0 +1,317 @@
+"""Uploads: links that do what was signed, and an input that is accepted once it is everywhere."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from lambdas.domain import uploads
+from lambdas.domain.uploads import PART_BYTES_MIN
+from tests.handlers.region import HERE, MODEL, NEXT, THIRD, Region, aws
+from tests.handlers.uploading import (
+    CONTENT,
+    TENANT,
+    begin,
+    kept,
+    put,
+    ready,
+    replicate,
+    submit,
+)
+
+GET, COMPLETE = "GET /v1/uploads/{id}", "POST /v1/uploads/{id}/complete"
+DELETE, JOB = "DELETE /v1/uploads/{id}", "GET /v1/jobs/{id}"
+
+
+def test_an_upload_begins_with_a_link_that_does_one_thing(region: Region) -> None:
+    """A link is passed on to tools that have no key: it must give no more than was asked for."""
+    upload = begin(region, content_type="text/csv")
+
+    asked = parse_qs(urlsplit(upload["url"]).query)
+    assert asked["X-Amz-Expires"] == ["3600"]
+    signed = "content-length;content-type;host;if-none-match"
+    assert asked["X-Amz-SignedHeaders"] == [signed]
+    assert upload["headers"] == {"Content-Type": "text/csv", "If-None-Match": "*"}
+    assert upload["expires_at"] == "2023-11-14T23:13:20.000Z"
+    assert (upload["object"], upload["status"], upload["parts"]) == ("upload", "waiting", None)
+    assert (upload["bytes"], upload["method"], upload["region"]) == (len(CONTENT), "PUT", HERE)
+    # Nobody who sees the address learns whose it is.
+    assert TENANT not in upload["url"]
+
+
+def test_an_upload_is_ready_when_every_region_has_it(region: Region) -> None:
+    """Whatever region is lost next, the job that is accepted runs in another."""
+    upload = begin(region)
+    states = [region.ask(GET, job=upload["id"]).json["status"]]
+    assert put(upload["url"], headers=upload["headers"]) == 200
+    for places in ((), (NEXT,), (NEXT, THIRD)):
+        if places:
+            replicate(region, upload["id"], *places)
+        states.append(region.ask(GET, job=upload["id"]).json["status"])
+
+    assert states == ["waiting", "uploaded", "uploaded", "ready"]
+    found = region.ask(GET, job=upload["id"]).json
+    assert (found["url"], found["expires_at"]) == (None, None), "nothing is left to be written"
+
+
+def test_a_waiting_upload_gets_new_links(region: Region) -> None:
+    """A gigabyte over a slow line takes longer than an hour."""
+    upload = begin(region)
+    region.sleep(7200)
+
+    again = region.ask(GET, job=upload["id"]).json
+
+    assert again["url"] != upload["url"]
+    assert again["expires_at"] == "2023-11-15T01:13:20.000Z"
+
+
+def test_what_is_there_is_not_overwritten(region: Region) -> None:
+    """An input that changes after its job was accepted is another job's."""
+    upload = begin(region)
+    assert put(upload["url"], headers=upload["headers"]) == 200
+
+    assert put(upload["url"], b'{"other": true}', upload["headers"]) == 412
+
+
+def test_a_large_upload_goes_in_parts_that_the_service_puts_together(region: Region) -> None:
+    """A client need not keep what S3 said of each part, and may repeat every step."""
+    size = 2 * PART_BYTES_MIN + 5
+    region.configure(input_bytes_max=size)
+    upload = begin(region, size, part_bytes=PART_BYTES_MIN)
+    sizes = [part["bytes"] for part in upload["parts"]]
+    assert sizes == [PART_BYTES_MIN, PART_BYTES_MIN, 5]
+    assert upload["url"] is None
+    for part in upload["parts"][:2]:
+        assert put(part["url"], b"a" * part["bytes"]) == 200
+
+    early = region.ask(COMPLETE, job=upload["id"])
+    assert (early.status, early.error["code"]) == (409, "upload_incomplete")
+    assert "parts 3 are not there" in early.error["message"]
+    assert put(upload["parts"][2]["url"], b"a" * 5) == 200
+    assert region.ask(GET, job=upload["id"]).json["status"] == "waiting"
+
+    for _ in range(2):
+        done = region.ask(COMPLETE, job=upload["id"])
+        assert (done.status, done.json["status"]) == (200, "uploaded")
+    replicate(region, upload["id"])
+    assert submit(region, upload["id"]).status == 202
+
+
+def test_an_upload_in_one_piece_is_complete_when_it_is_there(region: Region) -> None:
+    """A client may treat all uploads alike."""
+    upload = begin(region)
+    early = region.ask(COMPLETE, job=upload["id"])
+    assert (early.status, early.error["code"]) == (409, "upload_incomplete")
+    put(upload["url"], headers=upload["headers"])
+
+    assert region.ask(COMPLETE, job=upload["id"]).json["status"] == "uploaded"
+
+
+@pytest.mark.parametrize("route", [GET, COMPLETE, DELETE])
+@pytest.mark.parametrize("case", ["another tenant's", "unknown", "no id", "elsewhere"])
+def test_nobody_reaches_an_upload_that_is_not_theirs(region: Region, route: str, case: str) -> None:
+    """Who guesses ids must not even learn which exist."""
+    upload = str(begin(region)["id"])
+    tenant = "other" if case == "another tenant's" else TENANT
+    if case == "unknown":
+        upload = uploads.upload_id(HERE, b"x" * 16)
+    elif case == "no id":
+        upload = "../../" + upload
+    elif case == "elsewhere":
+        upload = upload.replace(HERE, "eu-west-1")
+
+    found = region.ask(route, job=upload, tenant=tenant)
+
+    assert (found.status, found.error["code"]) == (404, "upload_not_found")
+    refused = submit(region, upload, tenant=tenant)
+    assert (refused.status, refused.error["code"]) == (400, "upload_not_found")
+
+
+def test_a_job_of_an_upload_runs_from_it(region: Region) -> None:
+    """Copying a gigabyte before every job would take longer than many of them."""
+    upload = ready(region, content_type="text/csv")
+
+    reply = submit(region, upload)
+
+    assert reply.status == 202, reply.text
+    job = region.job(reply.json["id"])
+    assert job.input_key == uploads.object_key(TENANT, upload)
+    assert (job.stored, job.content_type, job.input) == (HERE, "text/csv", None)
+
+
+@pytest.mark.parametrize("where", [HERE, NEXT])
+def test_a_job_of_an_upload_is_accepted_in_any_region(region: Region, where: str) -> None:
+    """The API's name leads a client to another region at its next request."""
+    upload = ready(region)
+    there = region.elsewhere(where)
+
+    reply = submit(there, upload)
+
+    assert (reply.status, reply.json["region"]) == (202, where)
+    assert region.job(reply.json["id"]).stored == HERE
+
+
+def test_an_upload_that_is_not_everywhere_is_waited_for(region: Region) -> None:
+    """An accepted job must survive the loss of any region, and automatic retries must help."""
+    upload = begin(region)
+    waiting = submit(region, upload["id"])
+    assert (waiting.status, waiting.error["code"]) == (409, "upload_incomplete")
+    assert waiting.headers["x-should-retry"] == "false"
+
+    put(upload["url"], headers=upload["headers"])
+    replicate(region, upload["id"], NEXT)
+    early = submit(region, upload["id"])
+
+    assert (early.status, early.error["code"]) == (429, "upload_not_ready")
+    assert early.headers["Retry-After"] == "5"
+    assert not region.messages()
+    replicate(region, upload["id"], THIRD)
+    assert submit(region, upload["id"]).status == 202
+
+
+def test_a_lost_region_is_not_waited_for(region: Region) -> None:
+    """It gets its copy when it is back; until then no upload at all would be taken."""
+    upload = begin(region)
+    put(upload["url"], headers=upload["headers"])
+    replicate(region, upload["id"], NEXT)
+    region.see(peers={THIRD: {"state": "lost", "models": {}, "grants": {}, "at_ms": 0}})
+
+    assert submit(region, upload["id"]).status == 202
+
+
+def test_the_same_upload_is_the_same_job(region: Region) -> None:
+    """A repeated request must find its job, and another one must not take its input."""
+    upload = ready(region)
+    first = submit(region, upload)
+
+    again = submit(region, upload)
+    other = submit(region, upload, tier="batch")
+
+    assert (again.status, again.json["id"]) == (202, first.json["id"])
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert (other.status, other.error["code"]) == (409, "upload_used")
+    assert first.json["id"] in other.error["message"]
+    assert len(region.messages()) == 1
+
+
+def test_an_upload_too_large_for_its_model_is_refused(region: Region) -> None:
+    """The model would fail of it, after minutes."""
+    upload = ready(region)
+    region.configure(input_bytes_max=len(CONTENT) - 1)
+
+    for refused, field in (
+        (submit(region, upload), "input_upload"),
+        (region.ask("POST /v1/uploads", body={"bytes": len(CONTENT)}, models=MODEL), "bytes"),
+    ):
+        assert (refused.status, refused.error["param"]) == (413, field)
+        assert str(len(CONTENT) - 1) in refused.error["message"]
+
+
+def test_an_upload_becomes_a_job_within_a_day_or_never(region: Region) -> None:
+    """Later, the bucket's lifecycle could take it away from under the job."""
+    upload = ready(region)
+    region.sleep(uploads.KEPT_S)
+    region.see()
+
+    refused = submit(region, upload)
+
+    assert (refused.status, refused.error["code"]) == (400, "upload_not_found")
+    assert "older than a day" in refused.error["message"]
+
+
+def test_erasing_the_job_erases_its_upload_everywhere(region: Region) -> None:
+    """What the client wants gone must not lie on in five buckets."""
+    upload = ready(region)
+    job = submit(region, upload).json["id"]
+    brought = f"inputs/{uploads.object_key(TENANT, upload)}"
+    aws("s3", NEXT).put_object(Bucket=region.names.bucket(NEXT), Key=brought, Body=CONTENT)
+    assert len(kept(region, upload)) == 4
+
+    for _ in range(2):
+        assert region.ask("DELETE /v1/jobs/{id}", job=job).status == 200
+    assert kept(region, upload) == set()
+    assert submit(region, upload).error["code"] == "upload_used"
+
+
+def test_an_erasure_that_was_cut_short_is_gone_on_with(region: Region) -> None:
+    """After the tombstone nobody knows where the input was, but for the upload's id."""
+    upload = ready(region)
+    job = submit(region, upload).json["id"]
+    aws_calls = len(region.operations())
+    region.faults["DeleteObject#2"] = _refuse
+    assert region.ask("DELETE /v1/jobs/{id}", job=job).status == 503
+    region.faults.clear()
+
+    assert region.ask("DELETE /v1/jobs/{id}", job=job).status == 200
+    assert kept(region, upload) == set()
+    assert len(region.operations()) > aws_calls
+
+
+def test_an_upload_is_erased_unless_it_became_a_job(region: Region) -> None:
+    """A client that gave up tidies up; a running job keeps its input."""
+    upload = ready(region)
+    assert region.ask(DELETE, job=upload).json["deleted"] is True
+    assert kept(region, upload) == set()
+    assert region.ask(GET, job=upload).status == 404
+
+    used = ready(region)
+    job = submit(region, used).json["id"]
+    refused = region.ask(DELETE, job=used)
+    assert (refused.status, refused.error["code"]) == (409, "upload_used")
+    assert job in refused.error["message"]
+    assert kept(region, used)
+
+
+def test_parts_that_were_not_put_together_are_thrown_away(region: Region) -> None:
+    """S3 bills them until somebody does, and no listing shows them."""
+    size = PART_BYTES_MIN + 1
+    region.configure(input_bytes_max=size)
+    upload = begin(region, size, part_bytes=PART_BYTES_MIN)
+    put(upload["parts"][0]["url"], b"a" * PART_BYTES_MIN)
+
+    assert region.ask(DELETE, job=upload["id"]).status == 200
+
+    listed = aws("s3").list_multipart_uploads(Bucket=region.names.bucket(HERE))
+    assert not listed.get("Uploads")
+
+
+def test_beginning_uploads_counts_against_the_rate(region: Region) -> None:
+    """Else a tenant without any rate left could fill buckets."""
+    statuses = [
+        region.ask("POST /v1/uploads", body={"bytes": 1}, rate=0.2).status for _ in range(3)
+    ]
+    assert statuses == [201, 201, 429]
+
+
+def test_an_upload_is_known_while_its_region_is_away(region: Region) -> None:
+    """The region of the upload may be lost between its end and its job."""
+    upload = ready(region)
+    there = region.elsewhere(NEXT)
+    there.see(peers={HERE: {"state": "lost", "models": {}, "grants": {}, "at_ms": 0}})
+    calls = there.calls
+
+    def away() -> None:
+        if calls[-1][1].get("Bucket") == region.names.bucket(HERE):
+            _refuse()
+
+    for operation in ("GetObject", "HeadObject"):
+        there.faults[operation] = away
+
+    assert submit(there, upload).status == 202
+
+
+def _refuse() -> None:
+    from tests.handlers.region import error  # noqa: PLC0415 named like what it makes
+
+    raise error("ServiceUnavailable", "DeleteObject")
+
+
+def test_either_an_input_or_an_upload(region: Region) -> None:
+    """A job with two inputs, or none, is a mistake of its client."""
+    upload = ready(region)
+
+    both = region.ask("POST /v1/jobs", body={"model": MODEL, "input": 1, "input_upload": upload})
+    none = region.ask("POST /v1/jobs", body={"model": MODEL})
+
+    assert (both.status, both.error["param"]) == (400, "input_upload")
+    assert (none.status, none.error["param"], none.error["code"]) == (400, "input", "missing_field")
+    assert "input_upload" in none.error["message"]
