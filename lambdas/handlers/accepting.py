@@ -333,6 +333,7 @@ def _replayed(earlier: Job, submission: Submission) -> Job:
             f"The upload became job {earlier.id}, and becomes no other one.",
             code="upload_used",
             param="input_upload",
+            job=earlier.id,
         )
     if earlier.erased:
         raise conflict(

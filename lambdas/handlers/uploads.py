@@ -105,7 +105,10 @@ class Uploads:
         job = self.ledger.get(job_id(caller.tenant, uploads.job_key(upload.id), b""))
         if job is not None and not job.erased:
             raise conflict(
-                f"The upload became job {job.id}: erase that.", code="upload_used", param="id"
+                f"The upload became job {job.id}: erase that.",
+                code="upload_used",
+                param="id",
+                job=job.id,
             )
         if upload.multipart is not None:
             key = uploads.object_key(caller.tenant, upload.id)
