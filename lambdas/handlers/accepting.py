@@ -30,8 +30,8 @@ from lambdas.domain.policy import Model, Policy
 from lambdas.domain.regions import DRAINED, LOST
 from lambdas.domain.requests import Submission, check_live
 from lambdas.domain.spill import Offer
-from lambdas.handlers.counting import Quotas
 from lambdas.domain.uploads import Upload
+from lambdas.handlers.counting import Quotas
 from lambdas.handlers.outcomes import Outcomes
 from lambdas.handlers.rates import Rates
 from lambdas.handlers.uploads import Uploads

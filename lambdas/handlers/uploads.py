@@ -257,7 +257,7 @@ class Uploads:
             "content_type": upload.content_type,
             "region": upload.region,
             "created_at": moment(upload.created_ms),
-            "expires_at": moment(expires_ms),
+            "expires_at": None if expires_ms is None else moment(expires_ms),
             **links,
         }
 
