@@ -17,7 +17,7 @@ from lambdas.handlers.api import Request
 REPEATED_MS_MAX = 900_000
 """OpenAI's clients wait ten minutes for an answer, and somewhat before they ask again."""
 LOOKED_AT_MAX = 50
-"""Of the tenant's latest jobs."""
+"""Of the tenant's latest jobs of a day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +36,11 @@ class Repeating:
         if not repeated.isdecimal() or not repeated.strip("0"):
             return None
         tenant, at_ms = request.known_caller.tenant, now_ms()
-        today = datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
-        latest = self.ledger.jobs_of(tenant, today, limit=LOOKED_AT_MAX)
+        # Two around midnight: jobs are listed by day.
+        days = dict.fromkeys(_day(moment_ms) for moment_ms in (at_ms, at_ms - REPEATED_MS_MAX))
+        latest = [
+            each for day in days for each in self.ledger.jobs_of(tenant, day, limit=LOOKED_AT_MAX)
+        ]
         recent = [job_id for job_id, made_ms in latest if at_ms - made_ms <= REPEATED_MS_MAX]
         same = [
             job
@@ -50,3 +53,7 @@ class Repeating:
             return None
         logger.info("repeated by its client", job_id=same[0].id)
         return same[0]
+
+
+def _day(moment_ms: int) -> str:
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).date().isoformat()

@@ -211,6 +211,17 @@ def test_a_request_that_its_library_repeats_finds_its_job(region: Region) -> Non
     assert len(region.messages()) == 1
 
 
+def test_a_request_that_is_repeated_after_midnight_finds_its_job(region: Region) -> None:
+    """Jobs are listed by day; a client does not look at the clock before it repeats."""
+    region.sleep(86_400 - region.now_s % 86_400 - 30)
+    ask(region)
+    region.sleep(30)
+    region.after(1, lambda: region.complete(newest(region), ANSWER))
+
+    assert region.ask(ROUTE, body=BODY, headers=REPEATED).status == 200
+    assert len(region.messages()) == 1
+
+
 def test_who_asks_the_same_twice_gets_two_answers(region: Region) -> None:
     """Two samples are two jobs; a repetition of either is nobody's for certain."""
     ask(region)
