@@ -201,7 +201,7 @@ TAIL = f"""
   regions.
 - No two versions may have the same endpoint name, DEPLOYMENT-MODEL-VERSION.
 
-A tenant's own limits go before `limits`: `spillway tenant add` sets them.
+A tenant's own limits go before `limits`: `spillway tenant add` and `set` set them.
 """
 
 

@@ -20,9 +20,10 @@ EVERYWHERE = {
 UPLOADS = {f"{bucket}/uploads/*" for bucket in EVERYWHERE if bucket.endswith("payloads")}
 
 
-def table(name: str, index: str = "") -> str:
-    """A table of the region, or one of its indexes."""
-    return f"arn:aws:dynamodb:{HERE}:table/spillway-dev-{name}{index and f'/index/{index}'}"
+def table(name: str, index: str = "", *, region: str = "us-east-1") -> str:
+    """A table of a region, or one of its indexes."""
+    place = f"{region}:{ACCOUNT}:table/spillway-dev-{name}"
+    return f"arn:aws:dynamodb:{place}{index and f'/index/{index}'}"
 
 
 def queue(name: str, region: str = "us-east-1") -> str:
@@ -52,7 +53,8 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     "authorize": {"dynamodb:GetItem": {table("directory")}},
     "submit": {
         "dynamodb:GetItem": {table("ledger"), table("directory"), table("gate")},
-        "dynamodb:BatchGetItem": {table("ledger")},
+        # What tenants used is counted in every region, and nothing else is read of other gates.
+        "dynamodb:BatchGetItem": {table("ledger"), *(table("gate", region=r) for r in REGIONS)},
         "dynamodb:PutItem": {table("ledger")},
         "dynamodb:UpdateItem": {table("ledger"), table("gate")},
         "dynamodb:Query": {table("ledger", "listing")},
@@ -232,6 +234,22 @@ def test_beat_writes_its_own_snapshot_only(dev: Assembly) -> None:
 
     assert statement["Condition"] == {
         "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["snapshot#us-east-1"]}
+    }
+
+
+def test_submit_reads_usage_of_other_regions_and_nothing_else_of_their_gates(
+    dev: Assembly,
+) -> None:
+    """A region's slots and offers are its own business, whoever gets into another one's submit."""
+    (statement,) = (
+        statement
+        for statement in statements(role_of(dev, "submit"))
+        if table("gate", region="us-west-2") in listed(statement["Resource"])
+    )
+
+    assert listed(statement["Action"]) == ["dynamodb:BatchGetItem"]
+    assert statement["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["usage#*"]}
     }
 
 

@@ -257,7 +257,7 @@ def work(twin: Twin, operators: Directory) -> None:
         for client in (here, there):
             for job in (small, big, failing, late):
                 assert client.get(f"/v1/jobs/{job}").status_code == 200
-            for path in ("jobs", "models", "capacity"):
+            for path in ("jobs", "models", "capacity", "usage"):
                 assert client.get(f"/v1/{path}").status_code == 200
         assert here.delete(f"/v1/jobs/{big}").status_code == 200
         assert there.delete(f"/v1/jobs/{small}").status_code == 200
