@@ -278,8 +278,9 @@ class Meter:
         return "model" if of_model else "region"
 
     def _model_of_queue(self, queue: str) -> bool:
-        ours = (self._names.results, self._names.webhooks, self._names.beats)
-        return queue.startswith(self._names.deployment) and not queue.startswith(ours)
+        names = self._names
+        ours = (names.results, names.webhooks, names.deliveries, names.beats)
+        return queue.startswith(names.deployment) and not queue.startswith(ours)
 
     def _item(self, region: str, table: str, key: Mapping[str, Any]) -> Item | None:
         found = dynamodb_backends[self._twin.account][region].tables[table]

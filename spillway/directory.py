@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from lambdas.domain.access import LIVE_KEYS_MAX
 from lambdas.domain.keys import KEY_BYTES, key_hash, key_id, new_key
-from lambdas.domain.webhooks import new_secret
+from spillway.signing import PREFIX, Signings
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.service_resource import Table
-
-WEBHOOK_SECRET_BYTES = 32
-"""As much as the HMAC-SHA256 that it keys; Standard Webhooks allows 24 to 64."""
 
 
 class TooManyKeysError(Exception):
@@ -122,30 +119,14 @@ class Directory:
             limits["expires_ms"] = self._now_ms() + life_ms
         return self.add_key(tenant, name, **limits), [key_id(key["id"]) for key in live]
 
-    def make_webhook_secret(self, tenant: str, *, replace: bool = False) -> str | None:
-        """Make the secret that signs a tenant's webhooks from now on.
+    @property
+    def signings(self) -> Signings:
+        """The secrets that sign tenants' webhooks."""
+        return Signings(self._table, self._now)
 
-        Args:
-            tenant: A tenant that is there.
-            replace: Whether a secret that it has becomes worthless.
-
-        Returns:
-            The secret, as a receiver's library takes it; None if the tenant keeps the one it has.
-        """
-        secret = new_secret(secrets.token_bytes(WEBHOOK_SECRET_BYTES))
-        condition = "attribute_exists(pk)"
-        if not replace:
-            condition += " AND attribute_not_exists(webhook_secret)"
-        try:
-            self._table.update_item(
-                Key={"pk": f"tenant#{tenant}"},
-                UpdateExpression="SET webhook_secret = :secret",
-                ConditionExpression=condition,
-                ExpressionAttributeValues={":secret": secret},
-            )
-        except self._table.meta.client.exceptions.ConditionalCheckFailedException:
-            return None
-        return secret
+    def list_signings(self) -> dict[str, dict[str, Any]]:
+        """The items of all tenants that have webhook secrets, by tenant."""
+        return {item["pk"].removeprefix(PREFIX): item for item in self._scan(PREFIX)}
 
     def list_keys(self) -> list[dict[str, Any]]:
         """All keys, oldest first; `id` is their hash."""

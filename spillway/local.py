@@ -169,7 +169,8 @@ def work_left(twin: Twin, deployment: Deployment) -> Work:
     for region in deployment.regions:
         if twin.regions.killed(region):
             continue
-        notices += _messages(twin, region, names.results) + _messages(twin, region, names.webhooks)
+        queues = (names.results, names.webhooks, names.deliveries)
+        notices += sum(_messages(twin, region, queue) for queue in queues)
         for name, model in deployment.models.items():
             queued.update(waiting(twin, deployment, region, name))
             if model.state != "off":

@@ -54,6 +54,7 @@ def settings(deployment: Deployment) -> dict[str, Settings]:
             memory_mb=1024 if judges else 256, timeout_s=30, reserved=reserved.complete
         ),
         "notify": Settings(memory_mb=256, timeout_s=30),
+        "record": Settings(memory_mb=128, timeout_s=30),
         "beat": Settings(memory_mb=256, timeout_s=20, reserved=reserved.beat, tick=True),
         "sweep": Settings(memory_mb=256, timeout_s=58, reserved=reserved.sweep, tick=True),
         "release": Settings(memory_mb=256, timeout_s=30, reserved=reserved.release, tick=True),

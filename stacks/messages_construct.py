@@ -14,9 +14,11 @@ from stacks.queues import private_queue, queue_with_dead_letters
 BEATS_KEPT_S = 120
 """A beat waits 55 s at most; one that is older beats no more."""
 
+REPORTS_KEPT_S = 86_400
+
 
 class Messages(Construct):
-    """Results, webhooks and beats, with the topics on which SageMaker announces results.
+    """Results, webhooks, deliveries, beats; the topics on which SageMaker announces results.
 
     A message stays hidden for six timeouts of its function, so that a repeat never overlaps an
     execution that still runs (Lambda developer guide, SQS event sources).
@@ -53,6 +55,18 @@ class Messages(Construct):
             key=key,
             visibility_s=6 * timeouts_s["notify"],
             receives_max=20,
+        )
+        self.deliveries = private_queue(
+            self,
+            "Deliveries",
+            name=names.deliveries,
+            key=key,
+            visibility_s=6 * timeouts_s["record"],
+            kept_s=REPORTS_KEPT_S,
+        )
+        acknowledge(
+            self.deliveries,
+            {"AwsSolutions-SQS3": "What is not written in a day is a line less in a job's log."},
         )
         self.beats = private_queue(
             self,

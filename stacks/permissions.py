@@ -87,12 +87,21 @@ class Permissions:
         ]
 
     def notify(self) -> list[Grant]:
-        """Deliver webhooks."""
+        """Deliver webhooks: it speaks to anybody's hosts, so it may do nothing else."""
         names = self.deployment.names
         return [
             self._consume(names.webhooks, "ChangeMessageVisibility"),
-            self._table(names.ledger, "GetItem"),
-            self._table(names.directory, "GetItem"),
+            self._queue(names.deliveries, "SendMessage"),
+            self._signing(),
+            *self._key(),
+        ]
+
+    def record(self) -> list[Grant]:
+        """Keep the delivery logs of jobs."""
+        names = self.deployment.names
+        return [
+            self._consume(names.deliveries),
+            self._table(names.ledger, "UpdateItem"),
             *self._key(),
         ]
 
@@ -196,6 +205,14 @@ class Permissions:
                 self._arn("dynamodb", table, region=region) for region in self.deployment.regions
             ),
             conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["usage#*"]}},
+        )
+
+    def _signing(self) -> Grant:
+        """Read the secrets that sign tenants' webhooks, and nothing else of the directory."""
+        return Grant(
+            actions=("dynamodb:GetItem",),
+            resources=(self._arn("dynamodb", f"table/{self.deployment.names.directory}"),),
+            conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["webhook#*"]}},
         )
 
     def _index(self, table: str, *indexes: str) -> Grant:

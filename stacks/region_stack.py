@@ -87,6 +87,7 @@ class RegionStack(Stack):
         concurrency = deployment.concurrency
         self._feed(functions["complete"], messages.results, batch=10, most=concurrency.complete)
         self._feed(functions["notify"], messages.webhooks, batch=1, most=20)
+        self._feed(functions["record"], messages.deliveries, batch=10, most=5)
         # One of the reserved executions is for the tick, which is no message.
         self._feed(functions["beat"], messages.beats, batch=1, most=concurrency.beat - 1)
         self._tick(functions["beat"])

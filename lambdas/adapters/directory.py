@@ -45,7 +45,6 @@ class Tenant:
         tiers: How urgently it may ask.
         rate_per_s: Submissions a second.
         in_flight_max: Unfinished jobs.
-        webhook_secret: Signs its webhooks.
         tokens_per_day: All regions together; None for no quota.
         metadata_mask: What becomes of fields of its jobs' metadata, see `masking.masked`.
     """
@@ -56,7 +55,6 @@ class Tenant:
     tiers: frozenset[str] | None = None
     rate_per_s: float | None = None
     in_flight_max: int | None = None
-    webhook_secret: str | None = None
     tokens_per_day: int | None = None
     metadata_mask: Mapping[str, str] = field(default_factory=dict)
 
@@ -131,7 +129,6 @@ def _tenant(tenant: str, item: Mapping[str, Any]) -> Tenant:
         tiers=_names(item.get("tiers")),
         rate_per_s=float(item["rate_per_s"]["N"]) if "rate_per_s" in item else None,
         in_flight_max=int(item["in_flight_max"]["N"]) if "in_flight_max" in item else None,
-        webhook_secret=item.get("webhook_secret", {}).get("S"),
         tokens_per_day=int(item["tokens_per_day"]["N"]) if "tokens_per_day" in item else None,
         metadata_mask={
             name: str(rule.get("S"))

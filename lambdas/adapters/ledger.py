@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from itertools import count
@@ -199,7 +200,10 @@ class Ledger:
         Returns:
             Whether the job is finished and now erased.
         """
-        names = ("input", "input_key", "output", "output_key", "metadata", "error", "feedback")
+        names = (
+            *("input", "input_key", "output", "output_key"),
+            *("metadata", "error", "feedback", "deliveries"),
+        )
         try:
             through_conflicts(
                 self.client,
@@ -249,6 +253,51 @@ class Ledger:
         except self.client.exceptions.ConditionalCheckFailedException:
             return None
         return _job(reply["Attributes"])
+
+    def log_try(self, job_id: str, line: str, *, lines_max: int) -> frozenset[str] | None:
+        """Add a line to a job's delivery log, unless the job is erased or gone.
+
+        Returns:
+            None when nothing is left to be done; else the lines of a log that is full.
+        """
+        try:
+            through_conflicts(
+                self.client,
+                self.client.update_item,
+                TableName=self.table,
+                Key=_key(job_id),
+                UpdateExpression="ADD deliveries :line",
+                ConditionExpression=(
+                    "attribute_exists(pk) AND attribute_not_exists(erased) AND "
+                    "(attribute_not_exists(deliveries) OR size(deliveries) < :most "
+                    "OR contains(deliveries, :text))"
+                ),
+                ExpressionAttributeValues={
+                    ":line": {"SS": [line]},
+                    ":text": {"S": line},
+                    ":most": {"N": str(lines_max)},
+                },
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as refusal:
+            item: Any = refusal.response.get("Item") or {}
+            if "erased" in item or "deliveries" not in item:
+                return None
+            return frozenset(item["deliveries"]["SS"])
+        return None
+
+    def forget_try(self, job_id: str, line: str) -> None:
+        """Take a line out of a job's delivery log."""
+        with suppress(self.client.exceptions.ConditionalCheckFailedException):
+            through_conflicts(
+                self.client,
+                self.client.update_item,
+                TableName=self.table,
+                Key=_key(job_id),
+                UpdateExpression="DELETE deliveries :line",
+                ConditionExpression="attribute_exists(pk)",
+                ExpressionAttributeValues={":line": {"SS": [line]}},
+            )
 
     def forget(self, job_id: str) -> None:
         """Delete a finished job at the end of its retention; the strong table has no TTL."""
@@ -441,6 +490,8 @@ def _decode(value: Mapping[str, Any]) -> Any:
             return bytes(content)
         case "M":
             return {name: _decode(part) for name, part in content.items()}
+        case "SS":
+            return frozenset(content)
     return content
 
 

@@ -1,22 +1,53 @@
-"""The webhooks queue: what has ended and is still to be told."""
+"""The webhooks queue: what has ended and is still to be told.
+
+A message holds all that a delivery needs but the secret, so that who delivers it reads nothing
+else. What a job was asked and what it answered are not in it.
+"""
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lambdas.domain.job import FORMAT, Job
-from lambdas.domain.webhooks import event_type
+from lambdas.domain.job import Job
+from lambdas.domain.webhooks import delivery_id, event_body, event_type
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
+FORMAT = 2
+"""Format 1 named the job and its event alone; what delivers reads no ledger any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A delivery as it lies in the webhooks queue.
+
+    Attributes:
+        tenant: Whose secret signs it.
+        delivery: Its id, the same at every try.
+        address: Where it goes, as the client wrote it.
+        body: The event.
+    """
+
+    tenant: str
+    delivery: str
+    address: str
+    body: str
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message of the webhooks queue: which end of which job to tell."""
+    """A message of the webhooks queue: which end of which job to tell.
+
+    Attributes:
+        job: The job.
+        event: What became of it.
+        letter: What to send; None in messages of the first format.
+    """
 
     job: str
     event: str
+    letter: Letter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +65,16 @@ class Outbox:
         event = event_type(job)
         if job.webhook is None or event is None:
             return
-        self.client.send_message(
-            QueueUrl=self.url,
-            MessageBody=json.dumps({"format": FORMAT, "job": job.id, "event": event}),
-        )
+        message = {
+            "format": FORMAT,
+            "job": job.id,
+            "event": event,
+            "tenant": job.tenant,
+            "delivery": delivery_id(job),
+            "address": job.webhook,
+            "body": event_body(job).decode(),
+        }
+        self.client.send_message(QueueUrl=self.url, MessageBody=json.dumps(message))
 
     def postpone(self, receipt: str, wait_s: int) -> None:
         """Hide a received message for that many seconds from now."""
@@ -55,4 +92,14 @@ def read_notice(body: str) -> Notice | None:
         return None
     if not isinstance(job, str) or not isinstance(event, str):
         return None
-    return Notice(job, event)
+    if "body" not in document:
+        return Notice(job, event)
+    letter = _letter(document)
+    return None if letter is None else Notice(job, event, letter)
+
+
+def _letter(document: dict[str, Any]) -> Letter | None:
+    names = ("tenant", "delivery", "address", "body")
+    if not all(isinstance(document.get(name), str) for name in names):
+        return None
+    return Letter(**{name: document[name] for name in names})

@@ -145,6 +145,8 @@ class Job:
         error: `code` and `message` of the last failure.
         feedback: What a user said of the answer, as JSON.
         erased: Whether the client had payload and result removed.
+        deliveries: What became of tries to tell of its end, a line each; see `deliveries`. Only
+            record writes it, and no transition.
     """
 
     id: str
@@ -188,6 +190,7 @@ class Job:
     error: dict[str, str] | None = None
     feedback: str | None = None
     erased: bool = False
+    deliveries: frozenset[str] | None = None
 
     @property
     def wished(self) -> str:

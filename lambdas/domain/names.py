@@ -13,6 +13,7 @@ FUNCTIONS = (
     "dispatch",
     "complete",
     "notify",
+    "record",
     "beat",
     "sweep",
     "release",
@@ -101,6 +102,11 @@ class Names:
     def webhooks_dead_letters(self) -> str:
         """Deliveries that were given up."""
         return f"{self.deployment}-webhooks-dead"
+
+    @property
+    def deliveries(self) -> str:
+        """The queue of what became of tries to deliver, read by record."""
+        return f"{self.deployment}-deliveries"
 
     @property
     def beats(self) -> str:

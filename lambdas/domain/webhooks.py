@@ -87,6 +87,7 @@ class Failure(StrEnum):
     UNTRUSTED = "untrusted"
     TIMEOUT = "timeout"
     PROTOCOL = "protocol"
+    UNSIGNED = "unsigned"
 
 
 class Verdict(StrEnum):
@@ -95,6 +96,7 @@ class Verdict(StrEnum):
     DELIVERED = "delivered"
     RETRY = "retry"
     DROP = "drop"
+    GIVEN_UP = "given_up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,29 @@ class Answer:
     status: int | None = None
     failure: Failure | None = None
     elapsed_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signing:
+    """What a tenant's webhooks are signed with, and where those go that name no address.
+
+    Attributes:
+        secret: Signs, as `whsec_` and base64.
+        previous: The one before it, which signs as well for a while.
+        previous_until_ms: Until when, in milliseconds since the epoch.
+        address: Told of the ends of jobs whose clients cannot name one.
+    """
+
+    secret: str
+    previous: str | None = None
+    previous_until_ms: int = 0
+    address: str | None = None
+
+    def secrets(self, now_ms: int) -> list[str]:
+        """The secrets that sign now, the newest first."""
+        if self.previous is None or now_ms >= self.previous_until_ms:
+            return [self.secret]
+        return [self.secret, self.previous]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +272,15 @@ def delivery_id(job: Job) -> str:
     return f"msg_{job.id}_{job.status}"
 
 
-def verdict(answer: Answer) -> Verdict:
+def verdict(answer: Answer, receives: int = 1) -> Verdict:
     """Decide what follows from an answer.
 
     Only 2xx is a delivery, and a redirect is a failure. Nobody listens any more after 410, and an
-    address that is not public will not become so.
+    address that is not public will not become so. A secret that is missing may come.
+
+    Args:
+        answer: What became of the try.
+        receives: How often the message has been received, this time included.
 
     Source:
         Standard Webhooks 1.0.0, "Delivery success and failure".
@@ -261,7 +290,7 @@ def verdict(answer: Answer) -> Verdict:
             return Verdict.DELIVERED
         case Answer(status=410) | Answer(failure=Failure.REFUSED):
             return Verdict.DROP
-    return Verdict.RETRY
+    return Verdict.RETRY if receives < DELIVERIES_MAX else Verdict.GIVEN_UP
 
 
 def retry_wait_s(receives: int, chance: float) -> int:

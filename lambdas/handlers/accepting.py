@@ -14,13 +14,13 @@ from zlib import crc32
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms, now_s
-from lambdas.adapters.directory import Directory
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import RECEIVE_MAX, Queues
+from lambdas.adapters.signing import Signings
 from lambdas.domain import admission, fallback, payloads, regions, uploads
 from lambdas.domain.admission import Caller
 from lambdas.domain.errors import ApiError, conflict, invalid, unavailable
@@ -52,7 +52,7 @@ class Accepting:
     gate: Gate
     queues_in: Callable[[str], Queues]
     payloads: Payloads
-    directory: Directory
+    signings: Signings
     functions_in: Callable[[str], Functions]
     outcomes: Outcomes
     quotas: Quotas
@@ -218,8 +218,7 @@ class Accepting:
         """A webhook that nobody can verify is refused before anything is kept."""
         if submission.request.webhook is None:
             return
-        tenant = self.directory.tenant(caller.tenant)
-        if tenant is None or tenant.webhook_secret is None:
+        if self.signings.of(caller.tenant) is None:
             raise invalid(
                 "A webhook needs a signing secret; an operator sets one for the tenant.",
                 param="webhook",

@@ -1,8 +1,11 @@
 """notify: tells a client's webhook that a job has ended.
 
-One message of the webhooks queue is one delivery. A failed try hides its message for a while
-that grows; after about a day SQS moves it to the dead letters. The job and its result are never
-touched. Log lines hold ids, status codes and timings: addresses carry their owners' secrets.
+One message of the webhooks queue is one delivery, and holds all that is sent. A failed try hides
+its message for a while that grows; after about a day SQS moves it to the dead letters. The job and
+its result are never touched, nor read: the function speaks to hosts that somebody else chose, and
+has no rights but on its queues and the tenants' secrets. It tells record what became of a try, and
+that keeps the job's delivery log. Log lines hold ids, status codes and timings: addresses carry
+their owners' secrets.
 """
 
 import time
@@ -12,22 +15,22 @@ from typing import Any, Protocol
 
 from aws_lambda_powertools.logging import Logger
 
+from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
-from lambdas.adapters.directory import Directory, Tenant
-from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.metrics import Metrics
-from lambdas.adapters.outbox import Outbox, read_notice
+from lambdas.adapters.outbox import Letter, Notice, Outbox, read_notice
+from lambdas.adapters.reports import Report, Reports
+from lambdas.adapters.signing import Signings
 from lambdas.adapters.webhooks import Courier
 from lambdas.domain import metrics
-from lambdas.domain.job import Job
+from lambdas.domain.deliveries import Try, write_line
 from lambdas.domain.webhooks import (
     Answer,
+    Failure,
+    Signing,
     Target,
     Verdict,
     chance_of,
-    delivery_id,
-    event_body,
-    event_type,
     headers,
     parse_address,
     retry_wait_s,
@@ -35,19 +38,15 @@ from lambdas.domain.webhooks import (
 )
 from lambdas.wiring import Execution, Function, Handler
 
-
-class Jobs(Protocol):
-    """Where jobs are read."""
-
-    def get(self, job_id: str) -> Job | None:
-        """Read a job."""
+MESSAGE_CHARACTERS = 8
+"""Of a message's id, to tell the tries of one announcement from those of another."""
 
 
-class Tenants(Protocol):
-    """Where tenants are read."""
+class Secrets(Protocol):
+    """Where the tenants' secrets are read."""
 
-    def tenant(self, tenant_id: str, /) -> Tenant | None:
-        """Read a tenant."""
+    def of(self, tenant: str) -> Signing | None:
+        """Read what signs a tenant's webhooks."""
 
 
 class Post(Protocol):
@@ -64,18 +63,11 @@ class Postponing(Protocol):
         """Hide a message for a while."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """One delivery, ready to be tried."""
+class Reporting(Protocol):
+    """Who keeps the delivery log."""
 
-    id: str
-    target: Target
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class DroppedError(Exception):
-    """The message can never be delivered; the text says why, without anybody's data."""
+    def send(self, report: Report) -> None:
+        """Tell what became of a try."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,19 +75,19 @@ class Notify:
     """Works off messages of the webhooks queue.
 
     Attributes:
-        jobs: The ledger.
-        tenants: The directory.
+        secrets: The tenants' secrets.
         courier: Carries deliveries.
         outbox: The queue itself.
+        reports: Who keeps the delivery log.
         logger: Gets one line for every message.
         now: Seconds since the epoch.
         tell: Is told of every try whether it failed.
     """
 
-    jobs: Jobs
-    tenants: Tenants
+    secrets: Secrets
     courier: Post
     outbox: Postponing
+    reports: Reporting
     logger: Logger
     now: Callable[[], float]
     tell: Callable[[bool], None]
@@ -111,74 +103,101 @@ class Notify:
 
         An error of AWS is raised: the message comes back by itself.
         """
-        try:
-            delivery = self._prepare(record["body"])
-        except DroppedError as reason:
+        notice = read_notice(record["body"])
+        if notice is None:
             self.logger.warning(
-                "webhook dropped", message_id=record["messageId"], reason=str(reason)
+                "webhook dropped", message_id=record["messageId"], reason="malformed message"
             )
             return True
-        answer = self.courier.deliver(delivery.target, headers=delivery.headers, body=delivery.body)
+        if notice.letter is None:
+            return self._refuse_former(record, notice)
+        sent_ms = int(1000 * self.now())
+        answer = self._try(notice.letter, sent_ms)
         receives = int(record["attributes"]["ApproximateReceiveCount"])
-        what = verdict(answer)
+        what = verdict(answer, receives)
         self.tell(what is not Verdict.DELIVERED)
-        wait_s = None
-        if what is Verdict.RETRY:
-            wait_s = retry_wait_s(receives, chance_of(delivery.id, receives))
+        chance = chance_of(notice.letter.delivery, receives)
+        wait_s = retry_wait_s(receives, chance) if what is Verdict.RETRY else 0
         self.logger.info(
             "webhook tried",
-            delivery=delivery.id,
+            delivery=notice.letter.delivery,
             verdict=what,
             status=answer.status,
             failure=answer.failure,
             elapsed_ms=answer.elapsed_ms,
             tries=receives,
-            retry_s=wait_s,
+            retry_s=wait_s or None,
         )
-        if wait_s is None:
+        next_ms = sent_ms + answer.elapsed_ms + 1000 * wait_s if wait_s else None
+        tried = Try(
+            at_ms=sent_ms,
+            message=record["messageId"][:MESSAGE_CHARACTERS],
+            number=receives,
+            status=answer.status,
+            failure=answer.failure,
+            elapsed_ms=answer.elapsed_ms,
+            verdict=what,
+            next_ms=next_ms,
+        )
+        self._report(Report(notice.job, write_line(tried)))
+        if what in {Verdict.DELIVERED, Verdict.DROP}:
             return True
+        # After the last try at once: only SQS, at the next receive, moves it to its dead letters.
         self.outbox.postpone(record["receiptHandle"], wait_s)
         return False
 
-    def _prepare(self, body: str) -> Delivery:
-        notice = read_notice(body)
-        if notice is None:
-            raise DroppedError("malformed message")
-        job = self.jobs.get(notice.job)
-        if job is None:
-            raise DroppedError("no such job")
-        if event_type(job) != notice.event:
-            raise DroppedError("the job did not end like that")
-        if job.webhook is None:
-            raise DroppedError("the job has no webhook")
-        tenant = self.tenants.tenant(job.tenant)
-        if tenant is None or tenant.webhook_secret is None:
-            raise DroppedError("the tenant has no secret")
-        return self._sign(job, job.webhook, tenant.webhook_secret)
+    def _try(self, letter: Letter, sent_ms: int) -> Answer:
+        """Make one try; what is wrong with address or secret is an answer, too."""
+        try:
+            target = parse_address(letter.address)
+        except ValueError:
+            return Answer(failure=Failure.REFUSED)
+        signing = self.secrets.of(letter.tenant)
+        if signing is None:
+            return Answer(failure=Failure.UNSIGNED)
+        body = letter.body.encode()
+        try:
+            signed = headers(
+                signing.secrets(sent_ms),
+                delivery=letter.delivery,
+                sent_s=sent_ms // 1000,
+                body=body,
+            )
+        except ValueError:
+            return Answer(failure=Failure.UNSIGNED)
+        return self.courier.deliver(target, headers=signed, body=body)
 
-    def _sign(self, job: Job, address: str, secret: str) -> Delivery:
+    def _report(self, report: Report) -> None:
+        """Tell of a try; a receiver is not told twice because the log could not be written."""
         try:
-            target = parse_address(address)
-        except ValueError:
-            raise DroppedError("the address is refused") from None
-        delivery, body = delivery_id(job), event_body(job)
-        try:
-            signed = headers([secret], delivery=delivery, sent_s=int(self.now()), body=body)
-        except ValueError:
-            raise DroppedError("the tenant's secret is malformed") from None
-        return Delivery(id=delivery, target=target, headers=signed, body=body)
+            self.reports.send(report)
+        except AWS_ERRORS as error:
+            self.logger.warning("try not reported", job_id=report.job, reason=reason(error))
+
+    def _refuse_former(self, record: Mapping[str, Any], notice: Notice) -> bool:
+        """Leave a message of an earlier release to the dead letters, in as many quick receives.
+
+        It names a job that nobody here may read. `spillway webhook redeliver` sends it anew.
+        """
+        self.logger.warning(
+            "webhook of a former format",
+            message_id=record["messageId"],
+            job_id=notice.job[:30],
+        )
+        self.outbox.postpone(record["receiptHandle"], 0)
+        return False
 
 
 def create(execution: Execution) -> Handler:
     """Wire the function to AWS and to the internet."""
-    names = execution.names
-    dynamodb = execution.client("dynamodb")
-    at, lines = {"Region": execution.region}, Metrics(names.metrics)
+    names, region = execution.names, execution.region
+    sqs = execution.client("sqs")
+    at, lines = {"Region": region}, Metrics(names.metrics)
     return Notify(
-        jobs=Ledger(dynamodb, names.ledger),
-        tenants=Directory(dynamodb, names.directory),
+        secrets=Signings(execution.client("dynamodb"), names.directory),
         courier=Courier(),
-        outbox=Outbox(execution.client("sqs"), names.queue_url(execution.region, names.webhooks)),
+        outbox=Outbox(sqs, names.queue_url(region, names.webhooks)),
+        reports=Reports(sqs, names.queue_url(region, names.deliveries)),
         logger=Logger(),
         now=time.time,  # noqa: TID251 the moment of sending is part of what is signed
         tell=lambda failed: lines.publish(

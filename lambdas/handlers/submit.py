@@ -8,6 +8,7 @@ from lambdas.adapters.directory import Directory
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.logs import logger
 from lambdas.adapters.metrics import Metrics
+from lambdas.adapters.signing import Signings
 from lambdas.domain.access import check_access
 from lambdas.domain.errors import ApiError
 from lambdas.handlers.accepting import Accepting
@@ -59,7 +60,7 @@ def routes_of(execution: Execution, shared: Endings) -> dict[str, Route]:
         gate=shared.gate,
         queues_in=queues_in(execution),
         payloads=store,
-        directory=directory,
+        signings=Signings(execution.client("dynamodb"), execution.names.directory),
         functions_in=functions_in(execution),
         outcomes=shared.outcomes,
         quotas=Quotas(policy=execution.policy, counters=shared.usage.counters),

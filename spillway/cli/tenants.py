@@ -27,7 +27,8 @@ from spillway.cli.operating import (
     too_many_keys,
     unknown_tenant,
 )
-from spillway.cli.terminal import CommandError, Json, answer, table, usage
+from spillway.cli.terminal import Json, answer, table, usage
+from spillway.cli.webhooks import has_secret, sign, webhook_document, webhook_line
 from spillway.directory import Directory, add_tenant
 
 LIMITS = ("models", "tiers", "rate_per_s", "in_flight_max", "tokens_per_day", "metadata_mask")
@@ -71,8 +72,8 @@ def add(  # noqa: PLR0913 a command's options
         raise usage("a tenant's id is made of a-z, 0-9, - and _")
 
     def act(directory: Directory) -> tuple[str, str | None]:
-        if webhooks and "webhook_secret" in (directory.tenant(tenant) or {}):
-            raise _has_secret(tenant)
+        if webhooks and directory.signings.of(tenant) is not None:
+            raise has_secret(tenant)
         with too_many_keys(tenant, key_name):
             directory.check_room(tenant, key_name)
         key = add_tenant(
@@ -84,7 +85,7 @@ def add(  # noqa: PLR0913 a command's options
             rate_per_s=Decimal(str(rate_per_s)) if rate_per_s else None,
             in_flight_max=in_flight_max,
         )
-        return key, directory.make_webhook_secret(tenant) if webhooks else None
+        return key, directory.signings.make(tenant) if webhooks else None
 
     key, secret = at_directory(deployment, endpoint_url, act)
     document = {"tenant": tenant, "key": key, "key_id": key_id(key_hash(key)), "name": key_name}
@@ -111,8 +112,12 @@ def list_tenants(
     """List tenants, their limits and the ids of their keys."""
 
     def look(directory: Directory) -> list[dict[str, Any]]:
-        keys = directory.list_keys()
-        return [_tenant_document(item, keys) for item in directory.list_tenants()]
+        keys, signings = directory.list_keys(), directory.list_signings()
+        return [
+            _tenant_document(item, keys)
+            | webhook_document(signings.get(item["pk"].removeprefix("tenant#")))
+            for item in directory.list_tenants()
+        ]
 
     tenants = at_directory(load(config), endpoint_url, look)
 
@@ -126,7 +131,7 @@ def list_tenants(
                 each["rate_per_s"] or "default",
                 each["in_flight_max"] or "default",
                 each["tokens_per_day"],
-                "signed" if each["webhooks"] else None,
+                webhook_line(each),
                 "\n".join(_key_line(key) for key in each["keys"]),
             )
             for each in tenants
@@ -221,34 +226,7 @@ def _rules(mask: list[str] | None, drop: list[str] | None) -> dict[str, str] | N
     return rules or None
 
 
-@app.command("webhook")
-def webhook(
-    tenant: Tenant,
-    *,
-    rotate: Annotated[
-        bool, typer.Option("--rotate", help="Replace the secret that it has, at once.")
-    ] = False,
-    config: WrittenConfig = None,
-    endpoint_url: EndpointUrl = None,
-    as_json: Json = False,
-) -> None:
-    """Make the secret that signs a tenant's webhooks; without one they are refused.
-
-    It is printed here and never again, in the form that Standard Webhooks' libraries take.
-    """
-
-    def act(directory: Directory) -> str | None:
-        if directory.tenant(tenant) is None:
-            raise unknown_tenant(tenant)
-        return directory.make_webhook_secret(tenant, replace=rotate)
-
-    deployment = to_change(config, endpoint_url)
-    secret = at_directory(deployment, endpoint_url, act)
-    if secret is None:
-        raise _has_secret(tenant)
-    document = {"tenant": tenant, "webhook_secret": secret} | named(deployment)
-    what = f"tenant {tenant} of {deployment.name}, webhook secret"
-    answer(document, as_json=as_json, render=lambda console: show_once(console, what, secret))
+app.command("webhook")(sign)
 
 
 @app.command("disable")
@@ -296,14 +274,6 @@ def revoke(
     revoke_key(key, config=config, endpoint_url=endpoint_url, as_json=as_json)
 
 
-def _has_secret(tenant: str) -> CommandError:
-    return CommandError(
-        f"tenant {tenant} has a webhook secret, which cannot be shown again; "
-        f"`spillway tenant webhook {tenant} --rotate` replaces it",
-        code="webhook_secret_exists",
-    )
-
-
 def _limits_document(item: dict[str, Any]) -> dict[str, Any]:
     rate, most, tokens = (
         item.get(name) for name in ("rate_per_s", "in_flight_max", "tokens_per_day")
@@ -324,7 +294,6 @@ def _tenant_document(item: dict[str, Any], keys: list[dict[str, Any]]) -> dict[s
         "id": tenant,
         "disabled": bool(item.get("disabled", False)),
         **_limits_document(item),
-        "webhooks": "webhook_secret" in item,
         "keys": [
             {
                 "id": key_id(key["id"]),

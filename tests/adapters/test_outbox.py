@@ -8,7 +8,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from lambdas.adapters.outbox import Notice, Outbox, read_notice
+from lambdas.adapters.outbox import Letter, Notice, Outbox, read_notice
 from lambdas.domain.job import Job, Status
 
 if TYPE_CHECKING:
@@ -45,18 +45,28 @@ def job(status: Status, webhook: str | None) -> Job:
         deadline_ms=2,
         request_hash=b"",
         webhook=webhook,
-        output=b"private",
+        finished_ms=3,
+        output=b"private answer",
+        metadata="private metadata",
     )
 
 
-def test_the_end_of_a_job_is_announced_by_its_id_alone(outbox: Outbox) -> None:
-    """A message with a payload would copy private data into a queue that keeps it for days."""
-    outbox.announce(job(Status.FAILED, "https://hooks.example.com/private"))
+def test_the_end_of_a_job_is_announced_with_all_that_is_sent_and_nothing_else(
+    outbox: Outbox,
+) -> None:
+    """Who delivers it may read neither jobs nor tenants; and no payload lies in a queue."""
+    outbox.announce(job(Status.FAILED, "https://hooks.example.com/told"))
 
     (message,) = received(outbox)
-    body = json.loads(message["Body"])
-    assert body == {"format": 1, "job": "job_a", "event": "job.failed"}
-    assert read_notice(message["Body"]) == Notice("job_a", "job.failed")
+    notice = read_notice(message["Body"])
+    assert notice is not None
+    assert (notice.job, notice.event) == ("job_a", "job.failed")
+    assert notice.letter is not None
+    assert notice.letter.tenant == "acme"
+    assert notice.letter.address == "https://hooks.example.com/told"
+    assert notice.letter.delivery == "msg_job_a_failed"
+    assert json.loads(notice.letter.body)["data"]["id"] == "job_a"
+    assert "private" not in message["Body"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +101,13 @@ def test_a_postponed_message_comes_back_when_its_time_is_up(outbox: Outbox) -> N
 
 @pytest.mark.parametrize(
     "body",
-    ["", "{", "[]", "null", "7", "{}", '{"job":"job_a"}', '{"job":1,"event":"job.failed"}', '"x"'],
+    [
+        *("", "{", "[]", "null", "7", "{}", '"x"'),
+        '{"job":"job_a"}',
+        '{"job":1,"event":"job.failed"}',
+        '{"job":"job_a","event":"job.failed","body":"{}"}',
+        '{"job":"a","event":"e","body":{},"tenant":"t","delivery":"d","address":"https://a.b"}',
+    ],
 )
 def test_a_malformed_message_is_recognised(body: str) -> None:
     """A message that nobody can read would come back for a day and block nobody but cost all."""
@@ -100,6 +116,14 @@ def test_a_malformed_message_is_recognised(body: str) -> None:
 
 def test_fields_that_a_later_release_adds_are_read_over() -> None:
     """During a deployment, old functions read what new ones wrote."""
-    body = '{"format":2,"job":"job_a","event":"job.failed","added":true}'
+    letter = {"tenant": "acme", "delivery": "msg_1", "address": "https://a.b/", "body": "{}"}
+    body = {"format": 3, "job": "job_a", "event": "job.failed", "added": True, **letter}
+
+    assert read_notice(json.dumps(body)) == Notice("job_a", "job.failed", Letter(**letter))
+
+
+def test_a_message_of_the_first_format_is_known_as_one() -> None:
+    """It names a job alone: whoever takes it for malformed loses the event."""
+    body = '{"format":1,"job":"job_a","event":"job.failed"}'
 
     assert read_notice(body) == Notice("job_a", "job.failed")

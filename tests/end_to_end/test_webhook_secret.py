@@ -66,10 +66,16 @@ def test_webhooks_are_switched_on_by_a_command(world: World, received: Received)
     second = spillway(world, "webhook", "acme", "--rotate")["webhook_secret"]
     acme.submit(webhook=ADDRESS)
     world.assert_rest()
+    spillway(world, "webhook", "acme", "--finish")
+    acme.submit(webhook=ADDRESS)
+    world.assert_rest()
 
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "webhook")
-    (before, body), (after, body_after) = received
+    (before, body), (during, body_during), (after, body_after) = received
     assert json.loads(body)["data"]["id"] == told
     assert verified(first, before, body)
+    # While a receiver changes over, it verifies with either.
+    assert verified(first, during, body_during)
+    assert verified(second, during, body_during)
     assert not verified(first, after, body_after)
     assert verified(second, after, body_after)

@@ -113,7 +113,7 @@ class World(Stacks):
         directory = local.directory(self.twin, self.deployment)
         key = add_tenant(directory, name, **limits)
         if webhooks:
-            directory.change(name, {"webhook_secret": WEBHOOK_SECRET})
+            directory.signings.put(name, WEBHOOK_SECRET)
         self.run_for(REPLICATED_S)
         return Tenant(world=self, id=name, api_key=key)
 
@@ -163,7 +163,7 @@ class World(Stacks):
     def messages(self) -> Counter[str]:
         """Messages in every queue but beat's, by queue, visible or not; what is empty is absent."""
         names, found = self.names, Counter[str]()
-        queues = [names.results, names.webhooks]
+        queues = [names.results, names.webhooks, names.deliveries]
         queues += [names.results_dead_letters, names.webhooks_dead_letters]
         for model in self.deployment.models:
             for tier in TIERS:

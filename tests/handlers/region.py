@@ -170,6 +170,7 @@ class Region:
             for tier in self.policy.tiers:
                 sqs.create_queue(QueueName=self.names.tier_queue(MODEL, tier.name))
             sqs.create_queue(QueueName=self.names.webhooks)
+            sqs.create_queue(QueueName=self.names.deliveries)
 
         # Its beat took a lease that outlasts any test, and has seen nothing else yet.
         self._write_snapshot(self.names.gate, "snapshot", {"lease": LEASE})

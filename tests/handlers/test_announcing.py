@@ -19,7 +19,7 @@ def deliverable(region: Region) -> None:
     region.create_dead_letters()
     aws("dynamodb").put_item(
         TableName=region.names.directory,
-        Item={"pk": {"S": "tenant#acme"}, "webhook_secret": {"S": "whsec_" + "A" * 32}},
+        Item={"pk": {"S": "webhook#acme"}, "secret": {"S": "whsec_" + "A" * 32}},
     )
 
 

@@ -102,7 +102,12 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     "notify": {
         **{f"sqs:{action}": {queue("webhooks")} for action in CONSUME.split()},
         "sqs:ChangeMessageVisibility": {queue("webhooks")},
-        "dynamodb:GetItem": {table("ledger"), table("directory")},
+        "sqs:SendMessage": {queue("deliveries")},
+        "dynamodb:GetItem": {table("directory")},  # its secrets alone, see below
+    },
+    "record": {
+        **{f"sqs:{action}": {queue("deliveries")} for action in CONSUME.split()},
+        "dynamodb:UpdateItem": {table("ledger")},
     },
     "beat": {
         **{f"sqs:{action}": {queue("beats")} for action in CONSUME.split()},
@@ -251,6 +256,22 @@ def test_submit_reads_usage_of_other_regions_and_nothing_else_of_their_gates(
     assert statement["Condition"] == {
         "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["usage#*"]}
     }
+
+
+@pytest.mark.parametrize("deployment", ["dev", "prod"])
+def test_what_speaks_to_anybodys_hosts_reads_its_secrets_only(
+    assembly: Callable[[str], Assembly], deployment: str
+) -> None:
+    """Whoever tricks the delivering function gets neither keys, nor tenants, nor jobs."""
+    reads = [
+        statement
+        for statement in statements(role_of(assembly(deployment), "notify"))
+        if any(action.startswith("dynamodb:") for action in listed(statement["Action"]))
+    ]
+
+    (read,) = reads
+    assert listed(read["Action"]) == ["dynamodb:GetItem"]
+    assert read["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["webhook#*"]}}
 
 
 def test_only_services_may_assume_roles(dev: Assembly) -> None:

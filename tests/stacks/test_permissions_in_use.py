@@ -46,6 +46,7 @@ FUNCTIONS = {
     "dispatch",
     "complete",
     "notify",
+    "record",
     "beat",
     "sweep",
     "release",
@@ -127,7 +128,7 @@ UNUSED: dict[str, tuple[str, ...]] = {
     # Rights that the work below does not use: what they are for, and whose they are.
     MAPPING: tuple(
         f"{function} sqs:{operation}"
-        for function in ("beat", "complete", "notify")
+        for function in ("beat", "complete", "notify", "record")
         for operation in ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage")
     ),
     "a bell rings only where other jobs wait": (
@@ -232,7 +233,8 @@ def upload(twin: Twin, client: httpx.Client) -> None:
 def work(twin: Twin, operators: Directory) -> None:
     """Let a tenant do everything that the API offers, in two regions."""
     secret = base64.b64encode(bytes(range(32))).decode()
-    operators.change("acme", {"webhook_secret": f"whsec_{secret}"})
+    operators.change("acme", {"disabled": False})
+    operators.signings.put("acme", f"whsec_{secret}")
     key = operators.add_key("acme", "test")
     twin.scheduler.run_for(70)
     with twin.api("us-east-1") as here, twin.api("us-east-2") as there:

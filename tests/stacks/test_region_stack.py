@@ -17,6 +17,7 @@ SETTINGS = {
     "dispatch": (256, 60, 10),
     "complete": (256, 30, 10),
     "notify": (256, 30, None),
+    "record": (128, 30, None),
     "beat": (256, 20, 3),
     "sweep": (256, 58, 10),
     "release": (256, 30, 2),
@@ -119,7 +120,12 @@ def test_a_long_backlog_is_worked_off_to_its_end(dev: Assembly) -> None:
 
 @pytest.mark.parametrize(
     ("name", "source", "batch", "most"),
-    [("complete", "results", 10, 10), ("notify", "webhooks", 1, 20), ("beat", "beats", 1, 2)],
+    [
+        ("complete", "results", 10, 10),
+        ("notify", "webhooks", 1, 20),
+        ("record", "deliveries", 10, 5),
+        ("beat", "beats", 1, 2),
+    ],
 )
 def test_a_queue_feeds_its_function(
     dev: Assembly, name: str, source: str, batch: int, most: int
@@ -144,7 +150,13 @@ def test_a_queue_feeds_its_function(
 
 
 @pytest.mark.parametrize(
-    ("name", "source"), [("complete", "results"), ("notify", "webhooks"), ("beat", "beats")]
+    ("name", "source"),
+    [
+        ("complete", "results"),
+        ("notify", "webhooks"),
+        ("record", "deliveries"),
+        ("beat", "beats"),
+    ],
 )
 def test_a_repeat_never_overlaps_a_running_attempt(dev: Assembly, name: str, source: str) -> None:
     """A message stays hidden for six timeouts, as Lambda's guide asks, or is handled twice."""
