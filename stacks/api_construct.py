@@ -24,6 +24,8 @@ ROUTES = (
     ("DELETE", "/v1/jobs/{id}"),
     ("POST", "/v1/jobs/{id}/cancel"),
     ("POST", "/v1/jobs/{id}/feedback"),
+    ("GET", "/v1/jobs/{id}/deliveries"),
+    ("POST", "/v1/jobs/{id}/deliveries"),
     ("POST", "/v1/chat/completions"),
     ("GET", "/v1/chat/completions/{id}"),
     ("POST", "/v1/embeddings"),

@@ -8,8 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lambdas.domain.events import delivery_id, event_body, event_type
 from lambdas.domain.job import Job
-from lambdas.domain.webhooks import delivery_id, event_body, event_type
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient

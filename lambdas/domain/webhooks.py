@@ -1,21 +1,13 @@
-"""Webhooks by the Standard Webhooks specification 1.0.0: what to send, where, and how often.
-
-A webhook tells that a job has ended, never what it answered: the payload stays behind the API
-and its keys.
-"""
+"""Webhooks by the Standard Webhooks specification 1.0.0: how signed, where to, and how often."""
 
 import base64
 import hashlib
 import hmac
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-
-from lambdas.domain.job import Job
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 the specification's mark of a secret, not one
 SECRET_BYTES = (24, 64)
@@ -235,41 +227,6 @@ def headers(secrets: Sequence[str], *, delivery: str, sent_s: int, body: bytes) 
             signature(secret, delivery=delivery, sent_s=sent_s, body=body) for secret in secrets
         ),
     }
-
-
-def event_type(job: Job) -> str | None:
-    """What there is to tell about a job: `job.completed` and so on, None before its end."""
-    return f"job.{job.status}" if job.status.terminal else None
-
-
-def event_body(job: Job) -> bytes:
-    """The event of a job's end, the same bytes at every try.
-
-    Raises:
-        ValueError: The job has not ended.
-    """
-    kind = event_type(job)
-    if kind is None or job.finished_ms is None:
-        raise ValueError(f"{job.id} has not ended")
-    ended = datetime.fromtimestamp(job.finished_ms / 1000, UTC)
-    ended_at = ended.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    event = {
-        "type": kind,
-        "timestamp": ended_at,
-        "data": {
-            "id": job.id,
-            "status": job.status,
-            "model": job.wished,
-            "tier": job.tier,
-            "finished_at": ended_at,
-        },
-    }
-    return json.dumps(event, separators=(",", ":")).encode()
-
-
-def delivery_id(job: Job) -> str:
-    """The id that stays the same however often a job's end is told: receivers count by it."""
-    return f"msg_{job.id}_{job.status}"
 
 
 def verdict(answer: Answer, receives: int = 1) -> Verdict:

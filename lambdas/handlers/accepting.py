@@ -24,7 +24,7 @@ from lambdas.adapters.signing import Signings
 from lambdas.domain import admission, fallback, payloads, regions, uploads
 from lambdas.domain.admission import Caller
 from lambdas.domain.errors import ApiError, conflict, invalid, unavailable
-from lambdas.domain.job import ENTROPY_BYTES_MIN, Job, Status, job_id
+from lambdas.domain.job import ENTROPY_BYTES_MIN, RESPONSES, Job, Status, job_id
 from lambdas.domain.masking import masked
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.regions import DRAINED, LOST
@@ -78,7 +78,7 @@ class Accepting:
         Raises:
             ApiError: It is refused; nothing was kept.
         """
-        self._signable(caller, submission)
+        webhook = self._webhook(caller, submission)
         uploaded = submission.request.input_upload
         if uploaded is not None:
             key = uploads.job_key(uploaded)
@@ -89,7 +89,7 @@ class Accepting:
                 return _replayed(earlier, submission), True, None
         check_live(self.policy.models[submission.request.model])
         snapshot, model, offers = self._room(caller, submission)
-        job = self._job(identity, caller, submission, model, trace_id)
+        job = replace(self._job(identity, caller, submission, model, trace_id), webhook=webhook)
         if uploaded is not None:
             upload, there = self.uploads.ready(caller, uploaded, model, lost=_lost(snapshot))
             job = _of_upload(job, upload)
@@ -214,15 +214,25 @@ class Accepting:
         except AWS_ERRORS:
             return False  # the job is accepted: a bell too many does no harm
 
-    def _signable(self, caller: Caller, submission: Submission) -> None:
-        """A webhook that nobody can verify is refused before anything is kept."""
-        if submission.request.webhook is None:
-            return
-        if self.signings.of(caller.tenant) is None:
+    def _webhook(self, caller: Caller, submission: Submission) -> str | None:
+        """Who is told of the job's end: clients of OpenAI's cannot say, their operator can.
+
+        Raises:
+            ApiError: A webhook that nobody can verify, before anything is kept.
+        """
+        asked = submission.request.webhook
+        unnamed = submission.api == RESPONSES and submission.background
+        if asked is None and not unnamed:
+            return None
+        signing = self.signings.of(caller.tenant)
+        if asked is None:
+            return None if signing is None else signing.address
+        if signing is None:
             raise invalid(
                 "A webhook needs a signing secret; an operator sets one for the tenant.",
                 param="webhook",
             )
+        return asked
 
     def _room(
         self, caller: Caller, submission: Submission
@@ -291,7 +301,6 @@ class Accepting:
             input=packed,
             input_key=key,
             metadata=json.dumps(metadata) if metadata else None,
-            webhook=request.webhook,
             trace_id=trace_id[:100] or None,
             api=submission.api,
             background=submission.background or None,

@@ -15,6 +15,7 @@ from lambdas.handlers.accepting import Accepting
 from lambdas.handlers.api import Route, read_request, refusal
 from lambdas.handlers.completions import Completions
 from lambdas.handlers.counting import Quotas
+from lambdas.handlers.deliveries import Deliveries
 from lambdas.handlers.endings import Endings
 from lambdas.handlers.feedback import Feedback
 from lambdas.handlers.jobs import Jobs
@@ -81,6 +82,7 @@ def routes_of(execution: Execution, shared: Endings) -> dict[str, Route]:
         functions=lambda: Functions(execution.client("lambda", WAIT_FOR_FUNCTION), execution.names),
     )
     jobs = Jobs(policy=execution.policy, accepting=accepting, reading=reading, waiting=waiting)
+    deliveries = Deliveries(rates=rates, reading=reading, outbox=shared.outbox)
     overview = Overview(policy=execution.policy, snapshots=snapshots)
     completions = Completions(
         policy=execution.policy,
@@ -94,6 +96,7 @@ def routes_of(execution: Execution, shared: Endings) -> dict[str, Route]:
         **uploads.routes(),
         **completions.routes(),
         **Responses(completions=completions, reading=reading).routes(),
+        **deliveries.routes(),
         **overview.routes(),
         **Usage(policy=execution.policy, counters_in=usage_in(execution)).routes(),
         **Feedback(
