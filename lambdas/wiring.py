@@ -70,14 +70,22 @@ class Execution:
         environ: The environment variables, Lambda's own among them.
         session: Makes clients; boto3 itself in Lambda.
         sleep: Lets that many seconds pass.
+        detour: Puts something between us and clients' hosts, which gets what would reach them.
+            Only the twin has one: no template and no variable can make one.
     """
 
     def __init__(
-        self, *, environ: Mapping[str, str], session: Session, sleep: Callable[[float], None]
+        self,
+        *,
+        environ: Mapping[str, str],
+        session: Session,
+        sleep: Callable[[float], None],
+        detour: Callable[[Any], Any] | None = None,
     ) -> None:
         self.environ = environ
         self.session = session
         self.sleep = sleep
+        self.detour = detour
         self._clients: dict[tuple[str, str, int], Any] = {}
 
     @property
@@ -141,7 +149,12 @@ class Function:
         return self._handler(event, context)
 
     def environment(
-        self, *, environ: Mapping[str, str], session: Session, sleep: Callable[[float], None]
+        self,
+        *,
+        environ: Mapping[str, str],
+        session: Session,
+        sleep: Callable[[float], None],
+        detour: Callable[[Any], Any] | None = None,
     ) -> Handler:
         """A fresh execution environment's handler."""
-        return self._create(Execution(environ=environ, session=session, sleep=sleep))
+        return self._create(Execution(environ=environ, session=session, sleep=sleep, detour=detour))

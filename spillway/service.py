@@ -50,6 +50,7 @@ class LocalService:
         control_url: What `SPILLWAY_CONTROL_URL` should be.
         console_url: A page that shows all of it.
         key: An API key of a tenant that may use everything.
+        webhook_secret: Signs that tenant's webhooks.
 
     Raises:
         LocalError: It does not come up; the message says why.
@@ -106,7 +107,9 @@ class LocalService:
             self._wait_until_ready()
             for region in self.deployment.regions:
                 scheduler.call(self._beat, region)
-            self.key = add_tenant(local.directory(self.twin, self.deployment), TENANT)
+            directory = local.directory(self.twin, self.deployment)
+            self.key = add_tenant(directory, TENANT)
+            self.webhook_secret = directory.signings.make(TENANT) or ""
             self._wait_until_known()
             self.console_url = self._open_console(undo, bad, console_port)
             self._undo = undo.pop_all()

@@ -248,6 +248,29 @@ class Stacks:
         """
         return Model(self.twin, self.deployment, name)
 
+    def receive(self, name: str, receiver: Callable[[str, Mapping[str, str], bytes], int]) -> None:
+        """Let a function be the host of a webhook's address: `https://hooks.example/told`.
+
+        The tenant needs a secret: `stacks.webhook_secret()` makes one.
+
+        Args:
+            name: The host's name, in lower case.
+            receiver: Takes path, headers and body, and returns an HTTP status.
+        """
+        self.twin.functions.receivers.add(name, receiver)
+
+    def webhook_secret(self, tenant: str = TENANT) -> str:
+        """Make the secret that signs a tenant's webhooks; a few virtual seconds pass.
+
+        Raises:
+            ValueError: The tenant has one, which was told before.
+        """
+        secret = local.directory(self.twin, self.deployment).signings.make(tenant)
+        if secret is None:
+            raise ValueError(f"tenant {tenant} has a webhook secret already")
+        self.run_for(REPLICATED_S)
+        return secret
+
     def fail(
         self, action: str, *, function: str = "", times: int | None = 1, **match: Any
     ) -> Fault:

@@ -192,10 +192,11 @@ def create(execution: Execution) -> Handler:
     """Wire the function to AWS and to the internet."""
     names, region = execution.names, execution.region
     sqs = execution.client("sqs")
+    courier = Courier()
     at, lines = {"Region": region}, Metrics(names.metrics)
     return Notify(
         secrets=Signings(execution.client("dynamodb"), names.directory),
-        courier=Courier(),
+        courier=courier if execution.detour is None else execution.detour(courier),
         outbox=Outbox(sqs, names.queue_url(region, names.webhooks)),
         reports=Reports(sqs, names.queue_url(region, names.deliveries)),
         logger=Logger(),

@@ -26,7 +26,7 @@ CONTROL_PORT = 8082
 CONSOLE_PORT = 8083
 
 
-def local(
+def local(  # noqa: PLR0913 a command's options
     *,
     config: Annotated[Path, typer.Option(help="The deployment.")] = Path("config/dev.yaml"),
     assembly: Annotated[
@@ -46,6 +46,12 @@ def local(
         Path | None,
         typer.Option(help="Append the functions' log lines to this file, as JSON with the region."),
     ] = None,
+    receiver: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=http://127.0.0.1:PORT: webhooks to https://NAME/… end there; repeat."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the deployment on this machine, in real time, until Ctrl-C.
@@ -55,6 +61,7 @@ def local(
     from spillway.service import LocalService  # noqa: PLC0415 seconds that others need not wait
 
     console = progress_console()
+    receivers = _receivers(receiver or [])
     with ExitStack() as stack:
         keep = stack.enter_context(_log(log)) if log else None
         with console.status(f"starting {config}"):
@@ -68,10 +75,13 @@ def local(
                 log=keep,
             )
         stack.enter_context(service)
+        for name, server in receivers.items():
+            service.twin.functions.receivers.add(name, server)
         first = service.deployment.primary_region
         variables = {
             "SPILLWAY_URL": service.urls[first],
             "SPILLWAY_API_KEY": service.key,
+            "SPILLWAY_WEBHOOK_SECRET": service.webhook_secret,
             "SPILLWAY_CONTROL_URL": service.control_url,
             "AWS_ENDPOINT_URL": service.aws_url,
             "AWS_ACCESS_KEY_ID": "local",
@@ -100,6 +110,19 @@ def local(
 
         answer(document, as_json=as_json, render=render)
         _until_interrupted()
+
+
+def _receivers(given: list[str]) -> dict[str, str]:
+    """Read what `--receiver` says, before the seconds that a start takes."""
+    from spillway.twin.receivers import check  # noqa: PLC0415 see above
+
+    found = dict(each.partition("=")[::2] for each in given)
+    for name, server in found.items():
+        try:
+            check(name, server)
+        except ValueError as error:
+            raise usage(f"--receiver: {error}") from error
+    return found
 
 
 @contextmanager

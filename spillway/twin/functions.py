@@ -26,6 +26,7 @@ from moto.core.exceptions import JsonRESTError
 
 from spillway.twin.calls import Caller, FunctionDied, Hook
 from spillway.twin.clock import Event, Scheduler, Task
+from spillway.twin.receivers import Receivers
 from spillway.twin.resources import Resource
 
 INIT_TIMEOUT_S: Final = 10.0
@@ -67,7 +68,7 @@ class FunctionDefinition:
         region: Where it runs.
         account: Twelve digits.
         handler: `package.module.attribute`; the attribute offers
-            `environment(environ=, session=, sleep=)`, which returns a handler.
+            `environment(environ=, session=, sleep=, detour=)`, which returns a handler.
         code: Such an object, instead of importing one.
         environment: Environment variables.
         timeout_s: Seconds until an invocation is killed.
@@ -227,6 +228,7 @@ class Functions:
         dropped: Asynchronous events given up, by function name.
         observers: Called with each report.
         readers: Called with each line that is logged.
+        receivers: Hosts that functions reach on this machine, under public names.
     """
 
     _open: ClassVar[list["Functions"]] = []
@@ -244,6 +246,7 @@ class Functions:
         skew_s: Mapping[str, float] | None = None,
     ) -> None:
         self.scheduler = scheduler
+        self.receivers = Receivers(scheduler)
         self.cold_start_s = cold_start_s if scheduler.virtual else 0.0
         self.idle_s = idle_s
         self.async_latency_s = async_latency_s
@@ -490,6 +493,7 @@ class Functions:
             },
             session=self._hook.session(region=definition.region, function=definition.name),
             sleep=self._sleep,
+            detour=self.receivers.detour,
         )
 
     def _sleep(self, seconds: float) -> None:

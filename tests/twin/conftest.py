@@ -28,7 +28,9 @@ class Code:
         self.handle = handle
         self.environs: list[dict[str, str]] = []
 
-    def environment(self, *, environ: Any, session: Any, sleep: Any) -> Callable[..., Any]:
+    def environment(
+        self, *, environ: Any, session: Any, sleep: Any, **_: Any
+    ) -> Callable[..., Any]:
         """Start an execution environment, and remember its variables."""
         self.environs.append(environ)
         return lambda event, context: self.handle(event, context, session, sleep)

@@ -52,7 +52,9 @@ class Code:
     def __init__(self, handle: Callable[..., Any]) -> None:
         self.handle = handle
 
-    def environment(self, *, environ: Any, session: Any, sleep: Any) -> Callable[..., Any]:
+    def environment(
+        self, *, environ: Any, session: Any, sleep: Any, **_: Any
+    ) -> Callable[..., Any]:
         """Start an execution environment."""
         client = partial(session.client, config=ONCE)
         return lambda event, _: self.handle(event, client, sleep)

@@ -46,7 +46,7 @@ METRIC = json.dumps(
 class Handle:
     """What the twin looks for."""
 
-    def environment(self, *, environ, session, sleep):
+    def environment(self, *, environ, session, sleep, **_):
         table = session.client("dynamodb", config=None)
 
         def handle(event, context):
@@ -61,7 +61,7 @@ class Handle:
 class Note:
     """Logs what it gets."""
 
-    def environment(self, *, environ, session, sleep):
+    def environment(self, *, environ, session, sleep, **_):
         return lambda event, context: print("noted", event["alarmData"]["alarmName"])
 
 
