@@ -51,7 +51,7 @@ class Deliveries:
         if not job.status.terminal:
             raise conflict(
                 f"The job is {job.status}; its end is told by itself.",
-                code="job_not_finished",
+                code="job_unfinished",
                 param="id",
             )
         self.rates.count(request.known_caller)

@@ -135,7 +135,7 @@ def test_there_is_nothing_to_tell_again_before_the_end_or_to_nobody(region: Regi
     running = region.submitted(webhook=ADDRESS)
     region.complete(silent := region.submitted(), {"answer": 1})
 
-    for job, code in ((running, "job_not_finished"), (silent, "no_webhook")):
+    for job, code in ((running, "job_unfinished"), (silent, "no_webhook")):
         reply = region.ask(f"POST {ROUTE}", job=job)
         assert (reply.status, reply.error["code"], reply.error["param"]) == (409, code, "id")
         assert reply.headers["x-should-retry"] == "false"
