@@ -58,7 +58,7 @@ def check_access(caller: Caller, route: str, *, now_ms: int) -> None:
     if caller.expires_ms is not None and caller.expires_ms <= now_ms:
         raise unauthorized()
     needed = scope_needed(route)
-    if needed is None or caller.scopes is None or needed in caller.scopes:
+    if needed is None or caller.has_scope(needed):
         return
     raise forbidden(
         f"This needs a key with the scope {needed}.", param="Authorization", code="scope_missing"

@@ -43,6 +43,10 @@ class Caller:
     tokens_per_day: int | None = None
     metadata_mask: Mapping[str, str] = field(default_factory=dict)
 
+    def has_scope(self, scope: str) -> bool:
+        """Whether the key has a scope."""
+        return self.scopes is None or scope in self.scopes
+
     def may_use(self, model: str) -> bool:
         """Whether the key may use a model of that name."""
         return self.models is None or model in self.models

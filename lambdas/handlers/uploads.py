@@ -14,6 +14,7 @@ from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
 from lambdas.adapters.uploads import UploadBuckets
 from lambdas.domain import uploads
+from lambdas.domain.access import JOBS_WRITE
 from lambdas.domain.admission import Caller
 from lambdas.domain.errors import ApiError, busy, conflict, invalid, too_large
 from lambdas.domain.job import ENTROPY_BYTES_MIN, job_id
@@ -246,7 +247,8 @@ class Uploads:
         """The upload as its client sees it; with links to write to for as long as it waits."""
         links: dict[str, Any] = {"method": None, "url": None, "headers": None, "parts": None}
         expires_ms = None
-        if state is State.WAITING:
+        # Who may only read gets no link to write to.
+        if state is State.WAITING and caller.has_scope(JOBS_WRITE):
             links |= self._links(caller, upload)
             expires_ms = now_ms() + 1000 * uploads.LINK_S
         return {

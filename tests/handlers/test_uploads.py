@@ -64,6 +64,16 @@ def test_a_waiting_upload_gets_new_links(region: Region) -> None:
     assert again["expires_at"] == "2023-11-15T01:13:20.000Z"
 
 
+def test_a_key_that_may_only_read_gets_no_link_to_write_to(region: Region) -> None:
+    """A dashboard's key must not be able to hand a job its input."""
+    upload = begin(region)
+
+    seen = region.ask(GET, job=upload["id"], found={"scopes": "jobs:read"})
+
+    assert (seen.status, seen.json["status"]) == (200, "waiting")
+    assert (seen.json["url"], seen.json["parts"], seen.json["expires_at"]) == (None, None, None)
+
+
 def test_what_is_there_is_not_overwritten(region: Region) -> None:
     """An input that changes after its job was accepted is another job's."""
     upload = begin(region)
