@@ -22,6 +22,15 @@ function say(element, text) {
   if (element.textContent !== String(text)) element.textContent = text;
 }
 
+/** Set an attribute, if that changes it. */
+function put(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+function flag(element, name, value) {
+  if (element[name] !== Boolean(value)) element[name] = Boolean(value);
+}
+
 function dress(element, classes) {
   if (element.className !== classes) element.className = classes;
 }
@@ -102,11 +111,11 @@ function fillRegion(card, region, state) {
   const lost = killed && region.state === "lost" ? "its peers have taken its jobs over" : "";
   const reason = lost || region.reason || "";
   say(part(card, "reason"), reason);
-  part(card, "reason").hidden = !reason;
+  flag(part(card, "reason"), "hidden", !reason);
   const button = part(card, "button");
-  button.dataset.action = word === "serving" || word === "not ready" || !region.state ? "kill" : "restore";
+  put(button, "data-action", ["serving", "not ready", "no lease yet"].includes(word) ? "kill" : "restore");
   say(button, button.dataset.action === "kill" ? "Kill" : "Restore");
-  button.setAttribute("aria-label", `${button.textContent} ${region.region}`);
+  put(button, "aria-label", `${button.textContent} ${region.region}`);
   dress(button, button.dataset.action === "kill" ? "danger" : "");
   const unfinished = region.models.reduce((sum, model) => sum + (model.unfinished || 0), 0);
   const seen = region.seen_ms ? `, last beat ${ago(region.seen_ms, state.at_ms)} ago` : "";
@@ -135,7 +144,8 @@ const makeModel = (tiers) => (model) => {
 function fillModel(element, model, tiers, most) {
   const line = (name, value, share) => {
     say(part(element, `${name}-value`), value);
-    part(element, `${name}-bar`).style.width = `${Math.min(100, 100 * share)}%`;
+    const { style } = part(element, `${name}-bar`), width = `${Math.round(Math.min(100, 100 * share))}%`;
+    if (style.width !== width) style.width = width;
   };
   const { in_use: used, capacity } = model.slots;
   line("slots", `${used} / ${capacity}`, capacity ? used / capacity : 0);
@@ -189,18 +199,18 @@ function shares(release) {
 function fillRelease(element, release, offer, task) {
   badge(part(element, "state"), ...releaseState(release));
   const button = part(element, "button");
-  button.hidden = !offer.version;
-  button.disabled = Boolean(offer.why_not);
+  flag(button, "hidden", !offer.version);
+  flag(button, "disabled", Boolean(offer.why_not));
   say(button, `Release a bad version (${offer.version})`);
   say(part(element, "why-not"), offer.why_not);
-  part(element, "why-not").hidden = !offer.why_not;
+  flag(part(element, "why-not"), "hidden", !offer.why_not);
   const steps = release.candidate
     ? `${release.candidate}: step ${release.step} in ${release.region} (${release.step_number} of ${release.steps})`
     : "";
   const told = task.told.startsWith(`${release.model} `) ? `${task.told}${task.done ? `; ${task.done} jobs sent to try it` : ""}` : "";
   const progress = [steps, release.waits, told].filter(Boolean).join(". ");
   say(part(element, "progress"), progress);
-  part(element, "progress").hidden = !progress;
+  flag(part(element, "progress"), "hidden", !progress);
   list(part(element, "shares"), shares(release), (text) => text, () => make("li"), say);
   list(part(element, "events"), [...(release.events || [])].reverse(),
     (event) => `${event.at_ms} ${event.what} ${event.region}`,
@@ -225,7 +235,7 @@ function fillAlarms(state) {
   for (const region of state.regions)
     for (const [name, number] of Object.entries((region.alarms || {}).states || {})) counts[name] += number;
   say($("alarms-count"), `${counts.ALARM} ring, ${counts.OK} are quiet, ${counts.INSUFFICIENT_DATA} have seen nothing yet`);
-  $("alarms-none").hidden = state.ringing.length > 0;
+  flag($("alarms-none"), "hidden", state.ringing.length > 0);
   list($("alarms"), state.ringing, (a) => `${a.region} ${a.kind} ${a.name} ${a.since_ms}`, makeAlarm, () => {});
 }
 
@@ -274,12 +284,12 @@ function show(state) {
     fillRelease(element, release, offers.get(release.model), state.tasks.release));
   fillAlarms(state);
   list($("jobs"), state.jobs, (job) => job.id, makeJob, (row, job) => fillJob(row, job, state.at_ms));
-  $("jobs-none").hidden = state.jobs.length > 0;
+  flag($("jobs-none"), "hidden", state.jobs.length > 0);
   list($("problems"), state.problems, (text) => text, () => make("li", "notice bad"), say);
   const { burst } = state.tasks;
   const failed = burst.failed ? `, ${burst.failed} refused` : "";
   say($("burst"), burst.of ? `${burst.done} of ${burst.of} accepted${failed}, ${burst.told}` : "");
-  work.elements.burst.disabled = burst.running;
+  flag(work.elements.burst, "disabled", burst.running);
 }
 
 /** Ask for the document, show it, and ask again after a while. */
