@@ -236,6 +236,8 @@ class Stacks:
             [f"http://twin/{region}" for region in regions or self.deployment.regions],
             api_key or self.api_key,
             transport=Transport(self.twin.scheduler, self.twin.gateway),
+            # A virtual clock belongs to one thread.
+            concurrency=1,
             clock=self.twin.scheduler.now,
             sleep=self.run_for,
         )

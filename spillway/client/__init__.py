@@ -10,11 +10,12 @@
 
 from spillway.client.asynchronous import AsyncClient
 from spillway.client.blocking import Client
-from spillway.client.calls import Options
+from spillway.client.calls import Options, OptionsOfMany
 from spillway.client.errors import (
     AuthenticationError,
     BadRequestError,
     ConflictError,
+    JobFailedError,
     JobUnfinishedError,
     NotFoundError,
     PermissionDeniedError,
@@ -43,12 +44,14 @@ __all__ = [
     "Client",
     "ConflictError",
     "Job",
+    "JobFailedError",
     "JobFailure",
     "JobUnfinishedError",
     "Model",
     "ModelCapacity",
     "NotFoundError",
     "Options",
+    "OptionsOfMany",
     "PermissionDeniedError",
     "Place",
     "RateLimitError",

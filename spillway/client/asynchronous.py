@@ -1,18 +1,22 @@
 """The client for programs with an event loop."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import anyio
 import httpx
 
-from spillway.client.blocking import LIMITS
-from spillway.client.calls import WAIT_TIMEOUT_S, Calls, Flow, Options
+from spillway.client import bulk
+from spillway.client.blocking import CONCURRENCY, LIMITS
+from spillway.client.calls import WAIT_TIMEOUT_S, Calls, Options, OptionsOfMany
+from spillway.client.flows import Flow, Give, Stream, Together
+from spillway.client.outputs import OUTPUT_BYTES_MAX, output
 from spillway.client.retries import Retries
 from spillway.client.views import Job, Model, ModelCapacity
-from spillway.client.wire import Answer, Heard, Pause, Send, silence
+from spillway.client.wire import Heard, Pause, Received, Send, silence
 from spillway.client.zones import Zone
 
 T = TypeVar("T")
@@ -27,6 +31,7 @@ class AsyncClient:
         zones: Instead of both, several deployments by name.
         retries: How long and how often to try.
         transport: Stands in for the network in tests and in-process.
+        concurrency: Requests at once of one call about many jobs.
         clock: Seconds that only go forward.
         sleep: Lets seconds pass.
 
@@ -42,10 +47,13 @@ class AsyncClient:
         zones: Mapping[str, Zone] | None = None,
         retries: Retries | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        concurrency: int = CONCURRENCY,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
     ) -> None:
-        self._calls = Calls(url, key, zones=zones, retries=retries, clock=clock)
+        self._calls = Calls(
+            url, key, zones=zones, retries=retries, concurrency=concurrency, clock=clock
+        )
         self._sleep = sleep
         self._http = httpx.AsyncClient(transport=transport, limits=LIMITS)
 
@@ -81,16 +89,82 @@ class AsyncClient:
         """As `Client.job`."""
         return await self._drive(self._calls.job(job, zone=zone))
 
-    async def jobs(self, *, zone: str | None = None) -> AsyncIterator[Job]:
+    def jobs(self, *, zone: str | None = None) -> AsyncIterator[Job]:
         """As `Client.jobs`."""
-        after: str | None = None
-        while True:
-            page = await self._drive(self._calls.page(after, zone=zone))
-            for job in page.jobs:
-                yield job
-            after = page.next_cursor
-            if after is None:
-                return
+        return self._through(self._calls.jobs(zone=zone))
+
+    async def submit_many(
+        self,
+        model: str,
+        inputs: Iterable[Any],
+        *,
+        key_prefix: str | None = None,
+        progress: bool = False,
+        **options: Unpack[OptionsOfMany],
+    ) -> list[Job]:
+        """As `Client.submit_many`."""
+        return await self._drive(
+            bulk.submit_many(
+                self._calls, model, inputs, options, key_prefix=key_prefix, progress=progress
+            )
+        )
+
+    def run_many(
+        self,
+        model: str,
+        inputs: Iterable[Any],
+        *,
+        in_flight: int = bulk.IN_FLIGHT,
+        timeout_s: float = WAIT_TIMEOUT_S,
+        key_prefix: str | None = None,
+        progress: bool = False,
+        **options: Unpack[OptionsOfMany],
+    ) -> AsyncIterator[Job]:
+        """As `Client.run_many`."""
+        return self._through(
+            bulk.run_many(
+                self._calls,
+                model,
+                inputs,
+                options,
+                in_flight=in_flight,
+                timeout_s=timeout_s,
+                key_prefix=key_prefix,
+                progress=progress,
+            )
+        )
+
+    def as_completed(
+        self,
+        jobs: Iterable[Job | str],
+        *,
+        timeout_s: float = WAIT_TIMEOUT_S,
+        zone: str | None = None,
+        progress: bool = False,
+    ) -> AsyncIterator[Job]:
+        """As `Client.as_completed`."""
+        return self._through(
+            bulk.as_completed(self._calls, jobs, timeout_s=timeout_s, zone=zone, progress=progress)
+        )
+
+    def results(
+        self,
+        jobs: Iterable[Job | str],
+        *,
+        timeout_s: float = WAIT_TIMEOUT_S,
+        zone: str | None = None,
+        progress: bool = False,
+    ) -> AsyncIterator[Any]:
+        """As `Client.results`."""
+        return self._through(
+            bulk.results(self._calls, jobs, timeout_s=timeout_s, zone=zone, progress=progress)
+        )
+
+    async def output(
+        self, job: Job | str, *, zone: str | None = None, bytes_max: int = OUTPUT_BYTES_MAX
+    ) -> Any:
+        """As `Client.output`."""
+        return await self._drive(output(self._calls, job, zone=zone, bytes_max=bytes_max))
 
     async def cancel(self, job: Job | str, *, zone: str | None = None) -> Job:
         """As `Client.cancel`."""
@@ -134,22 +208,41 @@ class AsyncClient:
             except StopIteration as end:
                 result: T = end.value
                 return result
-            if isinstance(step, Pause):
-                await self._sleep(step.seconds)
-                heard = None
-            else:
-                heard = await self._exchange(step)
+            heard = await self._do(step)
+
+    async def _through(self, stream: Stream[T]) -> AsyncIterator[T]:
+        with closing(stream):
+            heard: Heard | None = None
+            while True:
+                try:
+                    step = stream.send(heard)
+                except StopIteration:
+                    return
+                if isinstance(step, Give):
+                    for item in step.items:
+                        yield item
+                    heard = None
+                else:
+                    heard = await self._do(step)
+
+    async def _do(self, step: Send | Pause | Together) -> Heard | None:
+        if isinstance(step, Send):
+            return await self._exchange(step)
+        if isinstance(step, Pause):
+            await self._sleep(step.seconds)
+        else:
+            async with anyio.create_task_group() as tasks:
+                for flow in step.flows:
+                    tasks.start_soon(self._drive, flow)
+        return None
 
     async def _exchange(self, step: Send) -> Heard:
         try:
-            answer = await self._http.request(
-                step.method,
-                step.url,
-                headers=step.headers,
-                content=step.content,
-                timeout=step.timeout,
-                follow_redirects=False,
-            )
+            async with self._http.stream(**step.request) as answer:
+                received = Received(answer, step.bytes_max)
+                async for part in answer.aiter_bytes():
+                    if not received.more(part):
+                        break
         except httpx.RequestError as error:
             return silence(error)
-        return Answer(answer.status_code, answer.headers, answer.content)
+        return received.answer

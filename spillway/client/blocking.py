@@ -1,20 +1,26 @@
 """The client for programs that wait."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, Unpack
 
 import httpx
 
-from spillway.client.calls import WAIT_TIMEOUT_S, Calls, Flow, Options
+from spillway.client import bulk
+from spillway.client.calls import WAIT_TIMEOUT_S, Calls, Options, OptionsOfMany
+from spillway.client.flows import Flow, Give, Stream, Together
+from spillway.client.outputs import OUTPUT_BYTES_MAX, output
 from spillway.client.retries import Retries
 from spillway.client.views import Job, Model, ModelCapacity
-from spillway.client.wire import Answer, Heard, Pause, Send, silence
+from spillway.client.wire import Heard, Pause, Received, Send, silence
 from spillway.client.zones import Zone
 
 LIMITS: Final = httpx.Limits(max_connections=500, max_keepalive_connections=50)
 """As many calls as may wait at once: each holds a connection for up to 25 s."""
+CONCURRENCY: Final = 8
 T = TypeVar("T")
 
 
@@ -31,6 +37,7 @@ class Client:
             about it is ever sent to another.
         retries: How long and how often to try.
         transport: Stands in for the network in tests and in-process.
+        concurrency: Requests at once of one call about many jobs.
         clock: Seconds that only go forward.
         sleep: Lets seconds pass.
 
@@ -46,10 +53,13 @@ class Client:
         zones: Mapping[str, Zone] | None = None,
         retries: Retries | None = None,
         transport: httpx.BaseTransport | None = None,
+        concurrency: int = CONCURRENCY,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,  # noqa: TID251 callers wait in real time
     ) -> None:
-        self._calls = Calls(url, key, zones=zones, retries=retries, clock=clock)
+        self._calls = Calls(
+            url, key, zones=zones, retries=retries, concurrency=concurrency, clock=clock
+        )
         self._sleep = sleep
         self._http = httpx.Client(transport=transport, limits=LIMITS)
 
@@ -108,13 +118,130 @@ class Client:
 
     def jobs(self, *, zone: str | None = None) -> Iterator[Job]:
         """Go through the key's jobs, newest first, without results; pages are read as needed."""
-        after: str | None = None
-        while True:
-            page = self._drive(self._calls.page(after, zone=zone))
-            yield from page.jobs
-            after = page.next_cursor
-            if after is None:
-                return
+        return self._through(self._calls.jobs(zone=zone))
+
+    def submit_many(
+        self,
+        model: str,
+        inputs: Iterable[Any],
+        *,
+        key_prefix: str | None = None,
+        progress: bool = False,
+        **options: Unpack[OptionsOfMany],
+    ) -> list[Job]:
+        """Create a job for each input.
+
+        Args:
+            model: A name from `models()`.
+            inputs: Taken one by one, as they can be sent.
+            key_prefix: Of the jobs' idempotency keys, whose rest is made of model and input: a
+                repetition with the same one finds the jobs that there are, and makes those that
+                are missing. Equal inputs are jobs of their own, in every repetition the same.
+            progress: Whether to show how far it is, on standard error.
+            options: See `OptionsOfMany`.
+
+        Returns:
+            The jobs, in the order of their inputs.
+
+        Raises:
+            ServiceError: One could not be handed in; none is after it.
+        """
+        return self._drive(
+            bulk.submit_many(
+                self._calls, model, inputs, options, key_prefix=key_prefix, progress=progress
+            )
+        )
+
+    def run_many(
+        self,
+        model: str,
+        inputs: Iterable[Any],
+        *,
+        in_flight: int = bulk.IN_FLIGHT,
+        timeout_s: float = WAIT_TIMEOUT_S,
+        key_prefix: str | None = None,
+        progress: bool = False,
+        **options: Unpack[OptionsOfMany],
+    ) -> Iterator[Job]:
+        """Create a job for each input, and go through them, ended, in the order of their inputs.
+
+        Args:
+            model: A name from `models()`.
+            inputs: Taken as there is room, so that they may be more than memory holds.
+            in_flight: Jobs that are handed in and not yet gone through, at the most.
+            timeout_s: Seconds for all of it.
+            key_prefix: As in `submit_many`.
+            progress: Whether to show how far it is, on standard error.
+            options: See `OptionsOfMany`.
+
+        Raises:
+            JobUnfinishedError: The time is over before the jobs.
+            ServiceError: As `submit_many`; or nobody could be asked.
+        """
+        return self._through(
+            bulk.run_many(
+                self._calls,
+                model,
+                inputs,
+                options,
+                in_flight=in_flight,
+                timeout_s=timeout_s,
+                key_prefix=key_prefix,
+                progress=progress,
+            )
+        )
+
+    def as_completed(
+        self,
+        jobs: Iterable[Job | str],
+        *,
+        timeout_s: float = WAIT_TIMEOUT_S,
+        zone: str | None = None,
+        progress: bool = False,
+    ) -> Iterator[Job]:
+        """Go through jobs as they end, well or not.
+
+        However many they are, a few requests ask for all of them, ever more seldom while none
+        ends.
+
+        Raises:
+            JobUnfinishedError: The time is over before the jobs; the error holds one of them.
+            NotFoundError: After all others: a job is not there; the error holds it.
+            ServiceError: Nobody could be asked.
+        """
+        return self._through(
+            bulk.as_completed(self._calls, jobs, timeout_s=timeout_s, zone=zone, progress=progress)
+        )
+
+    def results(
+        self,
+        jobs: Iterable[Job | str],
+        *,
+        timeout_s: float = WAIT_TIMEOUT_S,
+        zone: str | None = None,
+        progress: bool = False,
+    ) -> Iterator[Any]:
+        """Go through what the models answered, in the order of the jobs; see `output`.
+
+        Raises:
+            JobFailedError: It is the turn of a job that ended without a result.
+            ServiceError: As `as_completed`.
+        """
+        return self._through(
+            bulk.results(self._calls, jobs, timeout_s=timeout_s, zone=zone, progress=progress)
+        )
+
+    def output(
+        self, job: Job | str, *, zone: str | None = None, bytes_max: int = OUTPUT_BYTES_MAX
+    ) -> Any:
+        """What the model answered, fetched from where it lies if it is large.
+
+        Raises:
+            JobFailedError: The job ended without a result.
+            JobUnfinishedError: It has not ended.
+            ServiceError: The result is larger than `bytes_max`, is not JSON, or nobody gives it.
+        """
+        return self._drive(output(self._calls, job, zone=zone, bytes_max=bytes_max))
 
     def cancel(self, job: Job | str, *, zone: str | None = None) -> Job:
         """Cancel a job that has not ended.
@@ -162,24 +289,44 @@ class Client:
             except StopIteration as end:
                 result: T = end.value
                 return result
-            if isinstance(step, Pause):
-                self._sleep(step.seconds)
-                heard = None
-            else:
-                heard = exchange(self._http, step)
+            heard = self._do(step)
+
+    def _through(self, stream: Stream[T]) -> Iterator[T]:
+        with closing(stream):
+            heard: Heard | None = None
+            while True:
+                try:
+                    step = stream.send(heard)
+                except StopIteration:
+                    return
+                if isinstance(step, Give):
+                    yield from step.items
+                    heard = None
+                else:
+                    heard = self._do(step)
+
+    def _do(self, step: Send | Pause | Together) -> Heard | None:
+        if isinstance(step, Send):
+            return exchange(self._http, step)
+        if isinstance(step, Pause):
+            self._sleep(step.seconds)
+        elif len(step.flows) == 1:
+            self._drive(step.flows[0])
+        else:
+            with ThreadPoolExecutor(len(step.flows)) as threads:
+                try:
+                    list(threads.map(self._drive, step.flows))
+                finally:
+                    step.stop()
+        return None
 
 
 def exchange(http: httpx.Client, step: Send) -> Heard:
     """Send, and hear what comes of it."""
     try:
-        answer = http.request(
-            step.method,
-            step.url,
-            headers=step.headers,
-            content=step.content,
-            timeout=step.timeout,
-            follow_redirects=False,
-        )
+        with http.stream(**step.request) as answer:
+            received = Received(answer, step.bytes_max)
+            all(map(received.more, answer.iter_bytes()))
     except httpx.RequestError as error:
         return silence(error)
-    return Answer(answer.status_code, answer.headers, answer.content)
+    return received.answer

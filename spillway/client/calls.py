@@ -1,14 +1,10 @@
-"""What every call does, step by step, for the blocking and the asynchronous client alike.
-
-A call is a generator: it yields what is to be done next (`Send` or `Pause`), is sent what came of
-it, and returns its result. Whoever drives it does the waiting and the sending, and decides nothing.
-"""
+"""What every call does, step by step, for the blocking and the asynchronous client alike."""
 
 import json
 import random
 import re
 import secrets
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final, TypedDict, TypeVar, Unpack, cast
@@ -17,6 +13,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, urljoin, urlsplit
 from pydantic import TypeAdapter, ValidationError
 
 from spillway.client.errors import JobUnfinishedError, ServiceError, UnavailableError
+from spillway.client.flows import Flow, Give, Stream
 from spillway.client.retries import Retries
 from spillway.client.views import Job, Listing, Model, ModelCapacity, Tier
 from spillway.client.wire import (
@@ -43,18 +40,16 @@ _NO_FIELDS: Final = ("zone", "idempotency_key")
 _IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,255}")
 
 T = TypeVar("T")
-Flow = Generator[Send | Pause, Heard | None, T]
 
 
-class Options(TypedDict, total=False):
-    """What a submission may say besides its model and input.
+class OptionsOfMany(TypedDict, total=False):
+    """What the submissions of many jobs may say besides their model and inputs.
 
     Attributes:
         tier: `interactive`, `standard` or `batch`; the service's default without it.
         deadline_s: Whole seconds from now by which the job must have started.
         metadata: At most 16 texts, kept with the job.
         webhook: An https address that is told of the end.
-        idempotency_key: Makes a repetition in another process safe, too; made up without it.
         zone: The deployment; needed where the client has several.
     """
 
@@ -62,8 +57,17 @@ class Options(TypedDict, total=False):
     deadline_s: int
     metadata: Mapping[str, str]
     webhook: str
-    idempotency_key: str
     zone: str
+
+
+class Options(OptionsOfMany, total=False):
+    """What a submission may say besides its model and input: that of many, and its own key.
+
+    Attributes:
+        idempotency_key: Makes a repetition in another process safe, too; made up without it.
+    """
+
+    idempotency_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ class Calls:
         key: Its key.
         zones: Of a client with several deployments: each by its name.
         retries: Bounds of each call.
+        concurrency: Requests at once of one call about many jobs.
         clock: Seconds that only go forward.
         jitter: A number from 0 to 1, another one at each call.
 
@@ -111,15 +116,19 @@ class Calls:
         *,
         zones: Mapping[str, Zone] | None,
         retries: Retries | None,
+        concurrency: int,
         clock: Callable[[], float],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._retries = retries or Retries()
-        self._clock = clock
+        if concurrency < 1:
+            raise ValueError("concurrency must be above 0")
+        self.concurrency = concurrency
+        self.clock = clock
+        self.retries = retries or Retries()
         self._jitter = jitter
         self._deployments = {
             name: _Deployment(
-                name, zone.key, Regions(zone.bases, cool_down_s=self._retries.cool_down_s)
+                name, zone.key, Regions(zone.bases, cool_down_s=self.retries.cool_down_s)
             )
             for name, zone in _zones(url, key, zones).items()
         }
@@ -143,7 +152,7 @@ class Calls:
         Raises:
             JobUnfinishedError: The time is over before the job.
         """
-        until_s = self._clock() + timeout_s + LATE_S
+        until_s = self.clock() + timeout_s + LATE_S
         flow = self._submit(model, model_input, options, wait_s=timeout_s, until_s=until_s)
         return _ended((yield from flow), timeout_s)
 
@@ -153,9 +162,9 @@ class Calls:
         Raises:
             JobUnfinishedError: The time is over before the job.
         """
-        deployment = self._deployment(job, zone)
-        known = job if isinstance(job, Job) else Job(id=job, zone=deployment.name, status="unknown")
-        flow = self._watch(deployment, known, None, self._clock() + timeout_s)
+        handle = self.handle(job, zone)
+        deployment = self._deployment(handle, zone)
+        flow = self._watch(deployment, handle, None, self.clock() + timeout_s)
         return _ended((yield from flow), timeout_s)
 
     def job(self, job: Job | str, *, zone: str | None = None) -> Flow[Job]:
@@ -181,6 +190,16 @@ class Calls:
         jobs = tuple(_read(_JOB, {**each, "zone": deployment.name}) for each in listing.data)
         return Page(jobs, listing.next_cursor if listing.has_more else None)
 
+    def jobs(self, *, zone: str | None = None) -> Stream[Job]:
+        """Go through the key's jobs, newest first, without results."""
+        after: str | None = None
+        while True:
+            page = yield from self.page(after, zone=zone)
+            yield Give(page.jobs)
+            after = page.next_cursor
+            if after is None:
+                return
+
     def models(self, *, zone: str | None = None) -> Flow[tuple[Model, ...]]:
         """Read which models the key may use."""
         request = Request(method="GET", path="/v1/models")
@@ -192,6 +211,17 @@ class Calls:
         request = Request(method="GET", path="/v1/capacity")
         reply = yield from self._ask(self._deployment(None, zone), request)
         return _read(_CAPACITY, reply.document.get("data"))
+
+    def handle(self, job: Job | str, zone: str | None = None) -> Job:
+        """A handle of a job of which perhaps only the id is known."""
+        if isinstance(job, Job):
+            return job
+        return Job(id=job, zone=self._deployment(job, zone).name, status="unknown")
+
+    def pause(self, pauses: int, *, asked_s: float, until_s: float) -> Pause:
+        """The how-manieth pause in a row, from 1, until the time at the latest."""
+        pause_s = self.retries.pause_s(pauses, asked_s, self._jitter())
+        return Pause(max(0.0, min(pause_s, until_s - self.clock())))
 
     def _deployment(self, job: Job | str | None, zone: str | None) -> _Deployment:
         """Whose business it is: a job's own deployment, and no other.
@@ -220,7 +250,7 @@ class Calls:
         # Made up once for all attempts: it is what makes repeating them safe.
         key = secrets.token_hex(16) if key is None else key
         request = _submission(model, model_input, options, key=key, wait_s=wait_s)
-        waited_s = self._clock() + wait_s
+        waited_s = self.clock() + wait_s
         try:
             reply = yield from self._ask(deployment, request, until_s)
             job = _job(deployment, reply)
@@ -241,20 +271,19 @@ class Calls:
         """
         idle = 0
         try:
-            while (left_s := until_s - self._clock()) > 0:
-                began_s = self._clock()
+            while (left_s := until_s - self.clock()) > 0:
+                began_s = self.clock()
                 request = _onward(job, reply, _wait_s(left_s))
                 reply = yield from self._ask(deployment, request, until_s + LATE_S)
                 job = _job(deployment, reply)
                 if job.done:
                     return job
-                if self._clock() - began_s >= PROMPT_S:
+                if self.clock() - began_s >= PROMPT_S:
                     idle = 0
                     continue
                 idle += 1
                 asked_s = max(PROMPT_S, retry_after_s(reply.headers) or 0.0)
-                pause_s = self._retries.pause_s(idle, asked_s, self._jitter())
-                yield Pause(max(0.0, min(pause_s, until_s - self._clock())))
+                yield self.pause(idle, asked_s=asked_s, until_s=until_s)
             # The answer to a wait that ended too early names the job and no more.
             reply = yield from self._ask(deployment, _about("GET", job), until_s + LATE_S)
             return _job(deployment, reply)
@@ -268,9 +297,9 @@ class Calls:
         Raises:
             ServiceError: It is refused, or still not answered after all attempts.
         """
-        regions, retries = deployment.regions, self._retries
-        until_s = min(until_s, self._clock() + retries.timeout_s)
-        region = regions.choose(self._clock())
+        regions, retries = deployment.regions, self.retries
+        until_s = min(until_s, self.clock() + retries.timeout_s)
+        region = regions.choose(self.clock())
         attempts = pauses = 0
         while True:
             attempts += 1
@@ -279,7 +308,7 @@ class Calls:
             if isinstance(outcome, Reply):
                 regions.answered(region)
                 return outcome
-            now_s, error = self._clock(), outcome.error
+            now_s, error = self.clock(), outcome.error
             if outcome.region_failed:
                 regions.failed(region, now_s, error.retry_after_s)
             # A tenant's rate is a region's own business: 429 is no reason to go elsewhere.
@@ -299,14 +328,14 @@ class Calls:
     def _send(
         self, deployment: _Deployment, region: Region, request: Request, until_s: float
     ) -> Send:
-        left_s = until_s - self._clock()
+        left_s = until_s - self.clock()
         return Send(
             method=request.method,
             url=request.below(region.url),
             headers={**request.headers, "Authorization": f"Bearer {deployment.key}"},
             content=request.content,
-            timeout_s=max(1.0, min(left_s, self._retries.request_timeout_s)),
-            connect_timeout_s=self._retries.connect_timeout_s,
+            timeout_s=max(1.0, min(left_s, self.retries.request_timeout_s)),
+            connect_timeout_s=self.retries.connect_timeout_s,
         )
 
 

@@ -8,7 +8,8 @@ ServiceError
 ├── ConflictError          409: the request contradicts what is there
 ├── RateLimitError         429: not now
 ├── UnavailableError       5xx, no answer, or an answer that is not Spillway's
-└── JobUnfinishedError     the wait is over before the job; a TimeoutError too
+├── JobUnfinishedError     the wait is over before the job; a TimeoutError too
+└── JobFailedError         the job ended without a result, which somebody asked for
 """
 
 from typing import Final
@@ -89,6 +90,10 @@ class UnavailableError(ServiceError):
 
 class JobUnfinishedError(ServiceError, TimeoutError):
     """The wait is over before the job, which goes on; `job` is how it stood."""
+
+
+class JobFailedError(ServiceError):
+    """The job ended without a result; `job` tells how, `code` and `message` why."""
 
 
 _BY_STATUS: Final = {

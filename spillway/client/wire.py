@@ -16,6 +16,8 @@ GATEWAY_TIMEOUT: Final = 504
 RETRIED: Final = frozenset({429, 500, 502, 503, GATEWAY_TIMEOUT})
 TOO_MANY: Final = 429
 ANSWER_SHOWN_MAX: Final = 200
+ANSWER_BYTES_MAX: Final = 16 * 2**20
+"""More than API Gateway lets through: whoever sends more is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +38,31 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
-    """A step: send this, and come back with an `Answer` or with `Silence`."""
+    """A step: send this, and come back with an `Answer` or with `Silence`.
+
+    Attributes:
+        bytes_max: More of an answer is not read.
+    """
 
     method: str
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     content: bytes | None = field(repr=False)
     timeout_s: float
     connect_timeout_s: float
+    bytes_max: int = ANSWER_BYTES_MAX
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The request as the HTTP library takes it."""
+        return {
+            "method": self.method,
+            "url": self.url,
+            "headers": self.headers,
+            "content": self.content,
+            "timeout": self.timeout,
+            "follow_redirects": False,
+        }
 
     @property
     def timeout(self) -> httpx.Timeout:
@@ -60,11 +79,12 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a region answered."""
+    """What a region answered; not `whole` if there was more than anybody wanted to read."""
 
     status: int
     headers: httpx.Headers
     content: bytes = field(repr=False)
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +125,31 @@ def silence(error: httpx.RequestError) -> Silence:
     return Silence(reason, region_failed=not isinstance(error, httpx.PoolTimeout))
 
 
+class Received:
+    """An answer as it arrives, part by part."""
+
+    def __init__(self, answer: httpx.Response, bytes_max: int) -> None:
+        self._answer = answer
+        self._bytes_max = bytes_max
+        self._parts: list[bytes] = []
+        self._bytes = 0
+
+    def more(self, part: bytes) -> bool:
+        """Take a part; whether to go on reading."""
+        self._bytes += len(part)
+        if self._bytes <= self._bytes_max:
+            self._parts.append(part)
+        return self._bytes <= self._bytes_max
+
+    @property
+    def answer(self) -> Answer:
+        """What has arrived."""
+        whole = self._bytes <= self._bytes_max
+        return Answer(
+            self._answer.status_code, self._answer.headers, b"".join(self._parts), whole=whole
+        )
+
+
 def judge(heard: Heard, base_url: str, key: str | None) -> Reply | Trouble:
     """Tell a reply from a refusal, and a refusal for good from one for now.
 
@@ -123,6 +168,8 @@ def _judged(heard: Heard, base_url: str) -> Reply | Trouble:
     if isinstance(heard, Silence):
         error = UnavailableError(f"no answer from {base_url}: {heard.reason}")
         return Trouble(error, retry=True, region_failed=heard.region_failed)
+    if not heard.whole:
+        return _stranger(heard, base_url)
     document = _json_of(heard.content)
     if heard.status < 300 or heard.status == SEE_OTHER:  # noqa: PLR2004 HTTP
         if document is None:

@@ -18,6 +18,8 @@ from spillway import AsyncClient, Client
 
 KEY = "sk-spillway-secret-of-the-tests"
 EAST, WEST = "https://east.example.com/api", "https://west.example.com/api"
+BUCKET = "bucket.example.com"
+ITERATORS = {"as_completed", "jobs", "results", "run_many"}
 WAIT_S_MAX = 25
 
 
@@ -54,7 +56,9 @@ class FakeService:
     Attributes:
         faults: What goes wrong next, by host.
         down: Hosts that nobody can connect to.
-        ends_in_s: How long a job takes.
+        ends_in_s: How long a job takes, unless its input says so as `takes_s`; its `end` says how
+            it ends.
+        large: Whether results lie behind links.
         takes_s: How long a request takes.
         may_wait: Whether there is room to wait.
         base: What paths begin with in front of `/v1`.
@@ -65,6 +69,7 @@ class FakeService:
     down: set[str] = field(default_factory=set)
     ends_in_s: float = 0.0
     takes_s: float = 0.0
+    large: bool = False
     may_wait: bool = True
     base: str = "/api"
     now_s: float = 1000.0
@@ -96,8 +101,10 @@ class FakeService:
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix(self.base)
-        if request.method == "POST" and path == "/v1/jobs":
-            return self._create(request)
+        if request.url.host == BUCKET:
+            return httpx.Response(200, json=self.jobs[path.strip("/")]["body"]["input"])
+        if path == "/v1/jobs":
+            return self._create(request) if request.method == "POST" else self._list(request)
         job = self.jobs.get(path.split("/")[3]) if path.startswith("/v1/jobs/") else None
         if job is None:
             return refusal(404, "job_not_found")
@@ -111,12 +118,31 @@ class FakeService:
     def _create(self, request: httpx.Request) -> httpx.Response:
         key = request.headers["Idempotency-Key"]
         body = json.loads(request.content)
-        job = {"id": f"job_{key}", "body": body, "ends_s": self.now_s + self.ends_in_s}
-        job = self.jobs.setdefault(f"job_{key}", {**job, "end": "completed"})
+        fate = body["input"] if isinstance(body["input"], dict) else {}
+        job = self.jobs.setdefault(
+            f"job_{key}",
+            {
+                "id": f"job_{key}",
+                "body": body,
+                "ends_s": self.now_s + fate.get("takes_s", self.ends_in_s),
+                "end": fate.get("end", "completed"),
+            },
+        )
         if job["body"] != body:
             return refusal(409, "idempotency_key_reused")
         wait_s = int(request.headers.get("Prefer", "wait=0").removeprefix("wait="))
         return self._waited(job, wait_s, f"/v1/jobs/{job['id']}", status=202)
+
+    def _list(self, request: httpx.Request) -> httpx.Response:
+        """Newest first, and without results."""
+        begin, limit = int(request.url.params.get("after", 0)), int(request.url.params["limit"])
+        known = list(reversed(self.jobs.values()))
+        data = [{**self.view(job), "output": None, "output_url": None} for job in known]
+        more = begin + limit < len(data)
+        page = {"data": data[begin : begin + limit], "has_more": more}
+        return httpx.Response(
+            200, json={**page, "next_cursor": str(begin + limit) if more else None}
+        )
 
     def _waited(
         self, job: dict[str, Any], wait_s: int, path: str, *, status: int
@@ -137,6 +163,8 @@ class FakeService:
     def view(self, job: dict[str, Any]) -> dict[str, Any]:
         """The job as the API shows it, with a field from the future."""
         status = job["end"] if job["ends_s"] <= self.now_s else "in_progress"
+        output = job["body"]["input"] if status == "completed" else None
+        link = f"https://{BUCKET}/{job['id']}?signed=1" if status == "completed" else None
         return {
             "id": job["id"],
             "object": "job",
@@ -144,11 +172,12 @@ class FakeService:
             "model": job["body"]["model"],
             "tier": job["body"].get("tier", "standard"),
             "attempt": 1,
-            "output": job["body"]["input"] if status == "completed" else None,
+            "output": None if self.large else output,
+            "output_url": link if self.large else None,
             "created_at": "2026-11-21T07:00:00.000Z",
             "timings": {"queue_s": 0.5, "handoff_s": None, "model_s": 1.5, "new_s": 1},
             "metadata": job["body"].get("metadata", {}),
-            "error": None,
+            "error": {"code": "model_error", "message": "boom"} if status == "failed" else None,
             "from_the_future": {"a": 1},
         }
 
@@ -171,14 +200,41 @@ class Asking:
 
     def __call__(self, name: str, *args: Any, **options: Any) -> Any:
         """Call a method, and give what it returns; an iterator as a list."""
-        method = getattr(self.client, name)
+        if name not in ITERATORS:
+            return self._run(getattr(self.client, name), *args, **options)
+        items, error = self.taken(name, *args, **options)
+        if error is not None:
+            raise error
+        return items
+
+    def taken(
+        self, name: str, *args: Any, each: Callable[[Any], object] = id, **options: Any
+    ) -> tuple[list[Any], Exception | None]:
+        """Go through an iterator, calling `each` with what it gives: that, and how it ended."""
+        items: list[Any] = []
+        made = getattr(self.client, name)(*args, **options)
+
+        async def go_through() -> None:
+            async for item in made:
+                each(item)
+                items.append(item)
+
+        try:
+            if isinstance(self.client, Client):
+                for item in made:
+                    each(item)
+                    items.append(item)
+            else:
+                asyncio.run(go_through())
+        except Exception as error:  # noqa: BLE001 the test's to judge
+            return items, error
+        return items, None
+
+    def _run(self, method: Any, *args: Any, **options: Any) -> Any:
         if isinstance(self.client, Client):
-            result = method(*args, **options)
-            return list(result) if name == "jobs" else result
+            return method(*args, **options)
 
         async def ask() -> Any:
-            if name == "jobs":
-                return [job async for job in method(*args, **options)]
             return await method(*args, **options)
 
         return asyncio.run(ask())

@@ -15,7 +15,7 @@ import typer
 from config.guard_alarms import guard_alarms
 from config.operator_alarms import description, of_model, of_region
 from config.schema import load
-from spillway import testing
+from spillway import Client, testing
 from spillway.cli.main import app
 from spillway.testing import Stacks
 from spillway.twin.http import Transport
@@ -96,6 +96,8 @@ def test_the_examples_of_the_python_client_run(
     for name in ("HTTPTransport", "AsyncHTTPTransport"):
         monkeypatch.setattr(f"httpx._client.{name}", lambda **_: Hosts(stacks))
     monkeypatch.setattr("httpx2._client.HTTPTransport", lambda **_: Hosts2(stacks))
+    # A virtual clock belongs to one thread.
+    monkeypatch.setitem(Client.__init__.__kwdefaults__ or {}, "concurrency", 1)
     monkeypatch.setenv("SPILLWAY_URL", "https://us-east-1.twin")
     for name in ("SPILLWAY_API_KEY", "EU_KEY", "US_KEY"):
         monkeypatch.setenv(name, stacks.api_key)
@@ -110,7 +112,12 @@ def test_the_examples_of_the_python_client_run(
     openai_readme, own_readme, openai_api, *own_api = printed
     assert (openai_readme, own_readme) == ("1\n", "completed {'data': [{'embedding': [1]}]}\n")
     assert re.fullmatch(r"1 job_[a-z2-7]{26}\n", openai_api)
-    assert own_api == ["['completed', 'completed']\n", "completed\n"]
+    assert own_api == [
+        "['completed', 'completed']\n",
+        "completed\n",
+        "completed 1\n" * 3,
+        "",
+    ]
 
 
 def test_the_readmes_example_runs(tmp_path: Path) -> None:
