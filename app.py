@@ -59,7 +59,8 @@ def create(*, outdir: Path | str, context: dict[str, object] | None = None) -> c
     )
     deployment = load(ROOT / app.node.get_context("config"))
     layer = built_layer(app, default=ROOT / "build" / "layer")
-    with staged_code(app, deployment, source=ROOT / "lambdas") as code:
+    description = ROOT / "docs" / "openapi.json"
+    with staged_code(app, deployment, source=ROOT / "lambdas", description=description) as code:
         compose(app, deployment, code=code, layer=layer)
     return app
 

@@ -99,6 +99,11 @@ class Execution:
         path = Path(self.environ["LAMBDA_TASK_ROOT"]) / "lambdas" / "policy.json"
         return Policy.from_json(json.loads(path.read_text(encoding="utf-8")))
 
+    def description(self) -> str:
+        """The API's OpenAPI document, which travels with the code as well."""
+        path = Path(self.environ["LAMBDA_TASK_ROOT"]) / "lambdas" / "openapi.json"
+        return path.read_text(encoding="utf-8")
+
     @property
     def names(self) -> Names:
         """The fixed names of the deployment's resources."""

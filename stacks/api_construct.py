@@ -43,8 +43,12 @@ ROUTES = (
     ("GET", "/v1/capacity"),
     ("GET", "/v1/usage"),
 )
-OPEN_ROUTES = (("GET", "/health/live"), ("GET", "/health/ready"))
-"""Health checks carry no key."""
+OPEN_ROUTES = {
+    ("GET", "/health/live"): "Route 53 looks at the region's health without a key.",
+    ("GET", "/health/ready"): "Route 53 looks at the region's health without a key.",
+    ("GET", "/v1/openapi.json"): "It is the same for every deployment, and public.",
+}
+"""What is told without a key, and why."""
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
@@ -202,9 +206,8 @@ class Api(Construct):
                 request_validator=validator if with_job else None,
                 request_models=models if with_job else None,
             )
-        for verb, path in OPEN_ROUTES:
+        for (verb, path), why in OPEN_ROUTES.items():
             method = self.rest_api.root.resource_for_path(path).add_method(verb, integration)
-            why = "Route 53 looks at the region's health without a key; nothing else is told."
             acknowledge(method, {"AwsSolutions-APIG4": why})
 
     def _json_object(self) -> apigateway.Model:

@@ -16,6 +16,7 @@ from lambdas.handlers.api import Route, read_request, refusal
 from lambdas.handlers.completions import Completions
 from lambdas.handlers.counting import Quotas
 from lambdas.handlers.deliveries import Deliveries
+from lambdas.handlers.description import Description
 from lambdas.handlers.endings import Endings
 from lambdas.handlers.feedback import Feedback
 from lambdas.handlers.jobs import Jobs
@@ -102,6 +103,7 @@ def routes_of(execution: Execution, shared: Endings) -> dict[str, Route]:
         **Feedback(
             endings=shared, reading=reading, metrics=Metrics(execution.names.metrics)
         ).routes(),
+        **Description(execution.description).routes(),
     }
 
 

@@ -16,7 +16,7 @@ from tests.stacks.assemblies import Assembly, Resource
 
 HERE = "Region-us-east-1"
 ROOT = Path(__file__).resolve().parents[2]
-OPEN = {"GET /health/live", "GET /health/ready"}
+OPEN = {"GET /health/live", "GET /health/ready", "GET /v1/openapi.json"}
 
 
 def routes(assembly: Assembly) -> dict[str, Resource]:
@@ -56,7 +56,7 @@ def test_every_route_is_answered_and_no_other_one_is_open(dev: Assembly, tmp_pat
         assert "FunctionsSubmitFunction" in json.dumps(integration["Uri"])
 
 
-def test_only_health_is_told_without_a_key(dev: Assembly) -> None:
+def test_only_health_and_the_description_are_told_without_a_key(dev: Assembly) -> None:
     """A forgotten authorizer would open every tenant's jobs to the internet."""
     for route, method in routes(dev).items():
         expected = "NONE" if route in OPEN else "CUSTOM"

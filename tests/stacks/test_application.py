@@ -201,6 +201,8 @@ def test_every_function_runs_the_same_archive(dev: Assembly) -> None:
 
     policy = json.loads((archive / "lambdas" / "policy.json").read_text())
     assert policy == json.loads(json.dumps(dev.deployment.policy().to_json()))
+    told = json.loads((archive / "lambdas" / "openapi.json").read_text())
+    assert told == json.loads((ROOT / "docs" / "openapi.json").read_text())
     assert (archive / "lambdas" / "wiring.py").is_file()
     assert [path.name for path in archive.iterdir()] == ["lambdas"]
     assert not list(archive.rglob("*.pyc"))

@@ -1,0 +1,165 @@
+"""Every error that the API answers with, by its code: the table of docs/api.md."""
+
+from dataclasses import dataclass
+
+from spillway.openapi.shape import Header
+
+INVALID, SERVER = "invalid_request_error", "server_error"
+MISSING, CONFLICT, BUSY = "not_found_error", "conflict_error", "rate_limit_error"
+DENIED = "permission_error"
+
+RETRY_AFTER = Header(
+    name="Retry-After",
+    schema={"type": "integer", "minimum": 0},
+    says="Seconds after which to ask again, computed.",
+)
+SHOULD_RETRY = Header(
+    name="x-should-retry",
+    schema={"type": "string", "enum": ["true", "false"]},
+    says="false: repeating cannot help, or might make a second job. OpenAI's clients read it.",
+)
+JOB_ID = Header(
+    name="X-Job-Id",
+    schema={"type": "string", "pattern": r"^job_[a-z2-7]{26}$"},
+    says="The job, if one is there.",
+)
+REQUEST_ID = Header(
+    name="X-Request-Id",
+    schema={"type": "string"},
+    says="The job, where OpenAI's clients keep it, as `request_id`.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One error.
+
+    Attributes:
+        status: HTTP status.
+        type: Its kind, as OpenAI's clients know it.
+        code: Its reason, for programs.
+        when: What was wrong.
+    """
+
+    status: int
+    type: str
+    code: str
+    when: str
+
+
+def _table(*rows: tuple[str, int, str, str, str]) -> dict[str, Refusal]:
+    return {
+        name: Refusal(status=status, type=kind, code=code, when=when)
+        for name, status, kind, code, when in rows
+    }
+
+
+REFUSALS = _table(
+    # name here, status, type, code, when
+    ("invalid_json", 400, INVALID, "invalid_json", "the body is no JSON object"),
+    ("missing_field", 400, INVALID, "missing_field", "a field that is required is not there"),
+    ("unknown_field", 400, INVALID, "unknown_field", "there is no field of that name"),
+    ("invalid_value", 400, INVALID, "invalid_value", "something is out of its range"),
+    ("unknown_model", 400, INVALID, "model_not_found", "there is no model of that name"),
+    ("no_model", 404, INVALID, "model_not_found", "there is no model of that name"),
+    (
+        "model_not_supported",
+        400,
+        INVALID,
+        "model_not_supported",
+        "the model does not answer this one of OpenAI's routes",
+    ),
+    ("model_not_live", 400, INVALID, "model_not_live", "the model takes no new jobs"),
+    ("refused", 400, INVALID, "refused", "the model refused to answer"),
+    ("not_allowed", 403, DENIED, "not_allowed", "the key may not use that model or tier"),
+    ("job_not_found", 404, MISSING, "job_not_found", "there is no such job, or it is another's"),
+    (
+        "idempotency_key_reused",
+        409,
+        CONFLICT,
+        "idempotency_key_reused",
+        "the Idempotency-Key was used for another request",
+    ),
+    ("job_erased", 409, CONFLICT, "job_erased", "the job of the Idempotency-Key was erased"),
+    ("job_finished", 409, CONFLICT, "job_finished", "it ended before it could be cancelled"),
+    ("job_changing", 409, CONFLICT, "job_changing", "the job is changing just now; try again"),
+    ("job_cancelled", 409, CONFLICT, "job_cancelled", "the job was cancelled"),
+    ("too_large", 413, INVALID, "too_large", "body or input over the limit that is named"),
+    ("rate_limit", 429, BUSY, "rate_limit", "too many requests; the header tells when"),
+    ("in_flight_limit", 429, BUSY, "in_flight_limit", "too many unfinished jobs of the tenant"),
+    (
+        "deadline_unreachable",
+        429,
+        BUSY,
+        "deadline_unreachable",
+        "the predicted wait is longer than the deadline",
+    ),
+    (
+        "no_room",
+        429,
+        BUSY,
+        "no_room_to_wait",
+        "as many clients wait as may; the job was taken back",
+    ),
+    ("no_room_goes_on", 503, SERVER, "no_room_to_wait", "as many clients wait; the job goes on"),
+    (
+        "region_unavailable",
+        503,
+        SERVER,
+        "region_unavailable",
+        "the region takes no jobs: use another one",
+    ),
+    ("model_error", 502, SERVER, "model_error", "the model failed; the message is its own"),
+    ("model_timeout", 502, SERVER, "model_timeout", "the model did not answer in time"),
+    (
+        "invalid_output",
+        502,
+        SERVER,
+        "invalid_output",
+        "the model's answer has not the form of the route, or of its schema",
+    ),
+    (
+        "invocation_refused",
+        502,
+        SERVER,
+        "invocation_refused",
+        "the model's endpoint does not take the request",
+    ),
+    ("deadline_exceeded", 504, SERVER, "deadline_exceeded", "the job did not start in time"),
+    ("not_finished", 504, SERVER, "not_finished", "the job goes on; the message names it"),
+    ("internal_error", 500, SERVER, "internal_error", "a fault of ours"),
+    (
+        "temporarily_unavailable",
+        503,
+        SERVER,
+        "temporarily_unavailable",
+        "a service behind the API did not answer",
+    ),
+)
+"""By a name of its own where two statuses share a code."""
+
+EVERYWHERE = ("internal_error", "temporarily_unavailable")
+"""What any operation with a key may answer."""
+OF_A_BODY = ("invalid_json", "missing_field", "invalid_value", "too_large")
+SUBMITTING = (
+    *OF_A_BODY,
+    "not_allowed",
+    "model_not_live",
+    "idempotency_key_reused",
+    "job_erased",
+    "rate_limit",
+    "in_flight_limit",
+    "deadline_unreachable",
+    "region_unavailable",
+)
+"""What a route that takes a job may answer."""
+ENDED = (
+    "model_error",
+    "model_timeout",
+    "invalid_output",
+    "invocation_refused",
+    "deadline_exceeded",
+    "job_cancelled",
+    "refused",
+)
+"""What a route of OpenAI's tells of a job that ended without an answer."""
