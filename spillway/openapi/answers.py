@@ -71,6 +71,15 @@ class JobLinks(Told):
     cancel: str
 
 
+class JobFeedback(Told):
+    """What a user said of the answer."""
+
+    rating: int | None = Field(ge=-1, le=1)
+    correction: Any
+    comment: str | None
+    at: Moment
+
+
 class Job(Told):
     """A job as it stands; fields that do not apply are null."""
 
@@ -94,6 +103,7 @@ class Job(Told):
     answered_by: JobAnsweredBy | None
     error: JobFailure | None
     metadata: dict[str, str]
+    feedback: JobFeedback | None
     trace_id: str | None
     links: JobLinks
 

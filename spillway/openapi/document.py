@@ -10,7 +10,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
-from spillway.openapi import jobs, openai, overview
+from lambdas.domain.access import SCOPES, scope_needed
+from spillway.openapi import about_jobs, jobs, openai, overview, uploads
 from spillway.openapi.answers import Error
 from spillway.openapi.refusals import (
     EVERYWHERE,
@@ -23,7 +24,13 @@ from spillway.openapi.refusals import (
 )
 from spillway.openapi.shape import JSON, Answer, Operation
 
-OPERATIONS: Final = (*jobs.OPERATIONS, *openai.OPERATIONS, *overview.OPERATIONS)
+OPERATIONS: Final = (
+    *jobs.OPERATIONS,
+    *about_jobs.OPERATIONS,
+    *uploads.OPERATIONS,
+    *openai.OPERATIONS,
+    *overview.OPERATIONS,
+)
 """Every route of the API."""
 Gateway = Mapping[str, tuple[int | None, str, str, str]]
 """What API Gateway answers itself, by its name for it: status, type, code, message."""
@@ -53,6 +60,8 @@ INFO: Final = {
 GROUPS: Final = {
     "Jobs": "Work for a model, with a place in a queue.",
     "OpenAI": "The same jobs, in the words of OpenAI's clients.",
+    "Uploads": "Inputs that do not fit into a request.",
+    "Usage": "What the tenant used.",
     "Models": "What can be asked, and how long that would take.",
     "Service": "Health, and this document. They need no key.",
 }
@@ -93,7 +102,9 @@ def document(gateway: Gateway) -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "sk-spillway-...",
-                    "description": "A tenant's API key; operators make them.",
+                    "description": "A tenant's API key; operators make them. A key may have "
+                    f"scopes: {'; '.join(f'`{name}`: {what}' for name, what in SCOPES.items())}. "
+                    "One without any has all.",
                 }
             },
             "headers": {header.name: header.document() for header in ERROR_HEADERS},
@@ -146,8 +157,11 @@ def _operation(
     }
     if operation.says:
         told["description"] = operation.says
+    scope = scope_needed(operation.route)
     if operation.open:
         told["security"] = []
+    elif scope is not None:
+        told["security"] = [{"key": [scope]}]
     if operation.parameters:
         told["parameters"] = [parameter.document() for parameter in operation.parameters]
     if operation.body is not None:
@@ -187,7 +201,8 @@ def _answer(answer: Answer, refs: _Ref) -> dict[str, Any]:
 
 def _refusals(operation: Operation, gateway: Gateway) -> dict[str, list[Refusal]]:
     """The errors of an operation by status, the functions' and API Gateway's."""
-    names = dict.fromkeys((*operation.refusals, *EVERYWHERE))
+    scope = () if operation.open or scope_needed(operation.route) is None else ("scope_missing",)
+    names = dict.fromkeys((*operation.refusals, *scope, *EVERYWHERE))
     found = [(str(REFUSALS[name].status), REFUSALS[name]) for name in names]
     for kind, (status, type_, code, message) in gateway.items():
         if (kind in WITH_A_KEY and operation.open) or (

@@ -41,6 +41,8 @@ WAITS_ON = Answer(
     body=JobReference,
     headers=(LOCATION, RETRY_AFTER, REPLAYED),
 )
+UPLOADED = ("no_upload", "upload_incomplete", "upload_used", "upload_not_ready")
+"""What is wrong with an upload that is to become a job."""
 CANCELLING = ("job_finished", "job_changing")
 
 OPERATIONS = (
@@ -74,7 +76,7 @@ OPERATIONS = (
             ),
             WAITS_ON,
         ),
-        refusals=("unknown_field", "unknown_model", *SUBMITTING),
+        refusals=("unknown_field", "unknown_model", *SUBMITTING, *UPLOADED),
     ),
     Operation(
         route="GET /v1/jobs",
