@@ -12,6 +12,7 @@ from spillway.cli import (
     keys,
     local,
     model,
+    overview,
     region,
     release,
     replay,
@@ -54,6 +55,7 @@ app.command()(jobs.status)
 app.command()(jobs.cancel)
 app.command()(jobs.models)
 app.command()(jobs.capacity)
+app.command()(overview.overview)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(keys.app, name="key")
 app.add_typer(region.app, name="region")

@@ -36,8 +36,10 @@ def service(log: Path) -> Iterator[dict[str, Any]]:
     """`spillway local --json` in a process of its own: its one document."""
     command = [sys.executable, "-m", "spillway.cli.main", "local", "--json", "--log", str(log)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    listening = ("", "aws-", "control-", "console-")
+    ports = [word for name in listening for word in (f"--{name}port", "0")]
     with subprocess.Popen(
-        [*command, *("--port", "0", "--aws-port", "0", "--control-port", "0"), "--config", CONFIG],
+        [*command, *ports, "--config", CONFIG],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
@@ -90,6 +92,26 @@ def test_the_commands_of_operators_work_on_the_local_service(service: dict[str, 
     assert others.exit_code == 1
     assert {tenant["id"] for tenant in tenants} == {"acme", "local"}
     assert tenants[0]["keys"][0]["revoked_ms"] is not None
+
+
+def test_the_whole_deployment_is_seen_at_once(service: dict[str, Any]) -> None:
+    """What the console shows, a terminal without a browser shows, too, and so does AWS."""
+    seen = run(service, "overview", "--config", CONFIG)
+    words = ["overview", "--config", CONFIG]
+    told = CliRunner().invoke(app, words, env=service["environment"])
+    page = httpx.get(service["console_url"])
+
+    assert seen["problems"] == []
+    assert [each["region"] for each in seen["regions"]] == list(service["urls"])
+    for each in seen["regions"]:
+        assert each["state"] == "serving"
+        assert {model["model"] for model in each["models"]} == {"chat", "embedder"}
+        assert all(model["slots"]["capacity"] > 0 for model in each["models"])
+        assert sum(each["alarms"]["states"].values()) > 20
+    assert told.exit_code == 0
+    assert all(word in told.stdout for word in ("us-west-2", "embedder", "serving"))
+    assert page.status_code == httpx.codes.OK
+    assert "<title>Spillway</title>" in page.text
 
 
 def _beat(service: dict[str, Any], looks_max: int) -> None:
