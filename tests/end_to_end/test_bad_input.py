@@ -78,6 +78,52 @@ def test_a_wrong_request_is_a_400_that_says_what_is_allowed(
 
 
 @pytest.mark.parametrize(
+    ("body", "status", "param", "allowed"),
+    [
+        pytest.param("{not json", 400, None, "JSON", id="not-json"),
+        pytest.param("", 400, None, "", id="empty"),
+        pytest.param([1], 400, None, "", id="a-list"),
+        pytest.param({}, 400, "rating", "rating, correction and comment", id="nothing-said"),
+        pytest.param({"stars": 5}, 400, "stars", "rating, correction", id="unknown-field"),
+        pytest.param({"rating": 2}, 400, "rating", "-1, 0 or 1", id="rating-too-high"),
+        pytest.param({"rating": True}, 400, "rating", "-1, 0 or 1", id="rating-is-true"),
+        pytest.param({"comment": 1}, 400, "comment", "2000", id="comment-number"),
+        pytest.param({"correction": "x" * 16_384}, 413, "correction", "16384", id="too-large"),
+    ],
+)
+def test_wrong_feedback_says_what_is_allowed(
+    client: Tenant, body: Any, status: int, param: str | None, allowed: str
+) -> None:
+    """Whoever sends stars must learn that there are none."""
+    content = body if isinstance(body, str) else json.dumps(body)
+    answer = client.client().post(f"/v1/jobs/job_{'a' * 26}/feedback", content=content)
+
+    error = error_of(answer, status)
+    assert error["param"] == param
+    assert allowed in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("query", "param", "allowed"),
+    [
+        ("?from=yesterday", "from", "2026-01-31"),
+        ("?to=2026-02-30", "to", "2026-01-31"),
+        ("?from=2020-01-01", "from", "91 days"),
+        ("?from=2020-01-02&to=2020-01-01", "from", "not after"),
+        ("?model=smal", "model", "small"),
+    ],
+)
+def test_a_wrong_question_about_usage_is_a_400_that_says_what_is_allowed(
+    client: Tenant, query: str, param: str, allowed: str
+) -> None:
+    """A question over all time would read until it times out."""
+    error = error_of(client.client().get(f"/v1/usage{query}"), 400)
+
+    assert error["param"] == param
+    assert allowed in error["message"]
+
+
+@pytest.mark.parametrize(
     ("query", "headers", "param"),
     [
         ("?wait=soon", {}, "wait"),

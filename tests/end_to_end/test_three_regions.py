@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.end_to_end.world import Script, Tenant, World, noise
+from spillway import local
+from tests.end_to_end.world import REPLICATED_S, Script, Tenant, World, noise
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +174,68 @@ def test_two_regions_asked_at_once_make_one_job(world: World, client: Tenant) ->
     assert {answer.status_code for answer in answers} <= {200, 202}
     assert sum("Idempotent-Replayed" in answer.headers for answer in answers) == 2
     assert script.runs["race"] == 1
+
+
+TOKENS = {"usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}}
+
+
+def test_what_a_tenant_used_anywhere_is_told_everywhere(world: World) -> None:
+    """A bill that depends on where it is asked for is no bill."""
+    world.model("small").answers(lambda request: TOKENS, service_s=2)
+    tenant = world.tenant()
+    for region in world.deployment.regions:
+        tenant.submit(region=region)
+    world.assert_rest()
+
+    told = [tenant.client(region).get("/v1/usage").json() for region in world.deployment.regions]
+
+    assert told[0] == told[1] == told[2]
+    assert told[0]["missing_regions"] == []
+    total = told[0]["total"]
+    assert total["jobs"]["completed"] == 3
+    assert total["tokens"] == {"input": 9, "output": 12}
+    # Two at a time on an instance: a job of two seconds takes one of them, and its hand-over more.
+    assert 3 <= total["gpu_s"] < 12
+    price = world.deployment.policy().models["small"].usd_per_hour["v1"]
+    assert total["cost_usd"] == pytest.approx(total["gpu_s"] * price / 3600, rel=0.01)
+
+
+def test_a_region_gives_its_part_of_a_quota_and_no_more(world: World) -> None:
+    """No region knows what the others gave just now."""
+    world.model("small").answers(lambda request: TOKENS)
+    tenant = world.tenant(tokens_per_day=3 * TOKENS["usage"]["total_tokens"])
+    here, there, _ = world.deployment.regions
+    tenant.submit(region=here)
+    world.assert_rest()
+    world.run_for(6)  # for so long submit believes what it read
+
+    body = {"model": "small", "input": "more"}
+    refused, taken = tenant.post(body, region=here), tenant.post(body, region=there)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "token_quota")
+    assert 0 < int(refused.headers["Retry-After"]) <= 86_400
+    assert taken.status_code == 202
+    world.assert_rest()
+
+
+def test_a_keys_end_and_scopes_hold_while_api_gateway_remembers_the_key(world: World) -> None:
+    """A minute of more than was agreed is a minute in which anything can be asked."""
+    tenant = world.tenant(metadata_mask={"email": "mask", "ssn": "drop"})
+    operators = local.directory(world.twin, world.deployment)
+    ends_ms = int(1000 * (world.twin.scheduler.now() + 30))
+    key = operators.add_key(tenant.id, "short", scopes=["jobs:write"], expires_ms=ends_ms)
+    world.run_for(REPLICATED_S)
+    client = world.http_client(api_key=key)
+    sent = {"email": "private@example.com", "ssn": "1", "run": "7"}
+    body = {"model": "small", "input": "text", "metadata": sent}
+
+    taken = client.post("/v1/jobs", json=body)
+    unread = client.get("/v1/jobs")
+    world.run_for(30)
+    ended = client.post("/v1/jobs", json=body)
+
+    assert taken.json()["metadata"] == {"email": "***", "run": "7"}
+    assert (unread.status_code, unread.json()["error"]["code"]) == (403, "scope_missing")
+    wrong = world.http_client(api_key="sk-spillway-" + "A" * 43).get("/v1/models")
+    assert (ended.status_code, ended.json()) == (401, wrong.json())
+    world.assert_rest()
