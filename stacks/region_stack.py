@@ -114,7 +114,10 @@ class RegionStack(Stack):
         CfnOutput(self, "Url", value=api.url, description="Where clients send their jobs.")
 
     def _gate(self, deployment: Deployment, key: kms.IKey | None) -> None:
-        """Slots, rates and credits: regional, and rebuilt from the ledger when lost."""
+        """Slots, rates and credits: regional, and rebuilt from the ledger when lost.
+
+        What tenants used is not: a gate that is lost takes its counters along.
+        """
         table = dynamodb.Table(
             self,
             "Gate",

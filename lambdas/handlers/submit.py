@@ -42,8 +42,9 @@ from lambdas.wiring import WAIT_FOR_FUNCTION, Execution, Function, Handler
 RETRY_AFTER_UNAVAILABLE_S = 5
 
 
-def routes_of(execution: Execution, shared: Endings) -> dict[str, Route]:
+def routes_of(execution: Execution, shared: Endings | None = None) -> dict[str, Route]:
     """Wire what answers each route of the API; `shared` ends jobs, as some routes do."""
+    shared = shared or endings(execution)
     store = payload_store(execution)
     directory = Directory(execution.client("dynamodb"), execution.names.directory)
     snapshots = Snapshots(region=execution.region, gate=shared.gate, directory=directory)

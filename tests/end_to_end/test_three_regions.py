@@ -3,7 +3,8 @@
 import pytest
 
 from spillway import local
-from tests.end_to_end.world import REPLICATED_S, Script, Tenant, World, noise
+from spillway.testing import REPLICATED_S
+from tests.end_to_end.world import Script, Tenant, World, noise
 
 
 @pytest.fixture(scope="module")

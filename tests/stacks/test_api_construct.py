@@ -10,7 +10,6 @@ import pytest
 from config.schema import load
 from lambdas.domain import errors
 from lambdas.handlers import submit
-from lambdas.handlers.ports import endings
 from lambdas.wiring import Execution
 from tests.stacks.assemblies import Assembly, Resource
 
@@ -49,7 +48,7 @@ def test_every_route_is_answered_and_no_other_one_is_open(dev: Assembly, tmp_pat
 
     methods = routes(dev)
 
-    assert set(methods) == set(submit.routes_of(execution, endings(execution)))
+    assert set(methods) == set(submit.routes_of(execution))
     for method in methods.values():
         integration = method.properties["Integration"]
         assert integration["Type"] == "AWS_PROXY"
