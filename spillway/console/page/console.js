@@ -5,7 +5,7 @@ const LOOK_MS = 1500, HIDDEN_MS = 6000, ANSWER_MS_MAX = 20000, NOTICE_MS = 20000
 const proof = document.querySelector("meta[name=console-proof]").content;
 const $ = (id) => document.getElementById(id);
 const work = $("work");
-let start = null, goneSince = null, timer = null, noticeTimer = null;
+let start = null, shownMs = 0, goneSince = null, timer = null, noticeTimer = null;
 
 // -- the page's parts ---------------------------------------------------------------------
 
@@ -301,7 +301,9 @@ async function look() {
     const state = await answer.json();
     if (start !== null && start !== state.start) return location.reload();
     start = state.start;
-    show(state);
+    // An answer that was overtaken would show the past.
+    if (state.at_ms >= shownMs) show(state);
+    shownMs = Math.max(shownMs, state.at_ms);
     goneSince = null;
     document.body.classList.remove("gone");
     badge($("connection"), `live, ${clock(state.at_ms)}`, "good");
@@ -311,6 +313,7 @@ async function look() {
     badge($("connection"), `the service is gone since ${clock(goneSince)}`, "bad");
     console.warn("no state", error);
   }
+  clearTimeout(timer);
   timer = setTimeout(look, document.hidden ? HIDDEN_MS : LOOK_MS);
 }
 
