@@ -70,6 +70,22 @@ def test_a_start_is_predicted_from_when_the_queue_was_seen() -> None:
     assert 5000 < early.start_ms - NOW_MS < 10_000
 
 
+def test_who_came_since_the_queue_was_seen_stands_in_front() -> None:
+    """In a burst, all jobs between two beats would be promised the same turn."""
+    arrivals = {tier: {"fast": 10.0, "slow": 1.0} for tier in ("interactive", "standard", "batch")}
+    seen = snapshot(in_use=8, waiting={"standard": 20}, arrivals=arrivals)
+    found = [
+        place(replace(JOB, created_ms=NOW_MS + after_ms), model(), TIERS, seen, now_ms=NOW_MS)
+        for after_ms in (-1000, 0, 1000, 4000)
+    ]
+
+    # Ten a second of its own tier, and ten of the more urgent one.
+    assert [each.position for each in found] == [21, 21, 41, 101]
+    waits_ms = [each.start_ms - NOW_MS for each in found]
+    assert waits_ms == sorted(waits_ms)
+    assert waits_ms[3] > 4 * waits_ms[0]
+
+
 def test_nothing_is_predicted_for_the_past() -> None:
     """A start that has passed, of a job that waits, is no prediction."""
     seen = snapshot()
