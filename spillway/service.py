@@ -89,8 +89,14 @@ class LocalService:
             try:
                 api = ApiServer(scheduler, self.twin.gateway, port=port)
                 undo.callback(api.close)
-                aws = AwsServer(scheduler, port=aws_port, away=self.twin.regions.killed)
+                aws = AwsServer(
+                    scheduler,
+                    port=aws_port,
+                    away=self.twin.regions.killed,
+                    links=self.twin.links,
+                )
                 undo.callback(aws.close)
+                self.twin.hook.links_url = aws.url
                 control = ControlServer(self.twin, port=control_port)
                 undo.callback(control.close)
             # Flask's server ends the process where it cannot listen.

@@ -47,6 +47,9 @@ matters is that time passes and calls interleave. Other services take `LATENCY_O
 
 LATENCY_OTHER_S: Final = 0.02
 OPERATOR: Final = "operator"
+ACCESS_KEY: Final = "AKIATWIN"
+SECRET_KEY: Final = "twin"  # noqa: S105 a word like any other
+"""Everybody's: nothing here asks whose they are, but for links, which are signed with them."""
 ENTRIES_MAX: Final = 200_000
 """Calls that the log keeps in full; the counts go on. Some hours of a busy twin."""
 
@@ -287,6 +290,7 @@ class Hook:
         network: What cuts regions off or slows them; operators' calls are not subject to it,
             so that a test can look into a region that is down.
         consistency: What strongly consistent tables ask of the calls of functions.
+        links_url: Where presigned links lead instead of to S3; None where no network is used.
     """
 
     def __init__(
@@ -303,6 +307,7 @@ class Hook:
         self.rules: list[Fault] = []
         self.network: Network | None = None
         self.consistency: Consistency | None = None
+        self.links_url: str | None = None
         self.latency_s: dict[str | tuple[str, str], float] = dict(
             LATENCY_S if scheduler.virtual else {}
         ) | dict(latency_s or {})
@@ -371,10 +376,21 @@ class Hook:
         # What a function registers to hear of is about its own calls.
         client.meta = copy.copy(shared.meta)
         client.meta.events = listeners = _Listeners(shared.meta.events)
+        if service == "s3":
+            presigned = shared.generate_presigned_url
+            client.generate_presigned_url = lambda *args, **options: self._local(
+                presigned(*args, **options)
+            )
         client._make_api_call = lambda operation, params: self._api(
             _Sending(self, shared, caller, params, listeners), operation
         )
         return client
+
+    def _local(self, link: str) -> str:
+        """A link as clients of this machine reach it: its own host becomes part of the path."""
+        if self.links_url is None:
+            return link
+        return f"{self.links_url}/{link.removeprefix('https://')}"
 
     def _api(self, sending: _Sending, operation: str) -> Any:
         """One API call of a client: in a task, so that time can pass."""
@@ -643,7 +659,7 @@ class _Listeners:
 @lru_cache(maxsize=1)
 def _shared_session() -> boto3.Session:
     core = botocore.session.Session()
-    core.set_credentials("AKIATWIN", "twin")
+    core.set_credentials(ACCESS_KEY, SECRET_KEY)
     # The shell may name another twin's endpoint: `spillway local` tells people to.
     core.set_config_variable("ignore_configured_endpoint_urls", True)  # noqa: FBT003 a setting
     # Our handler asks moto itself; with both, everything would happen twice.
@@ -683,8 +699,8 @@ def _make_client(service: str, region: str, config: Config | None) -> Any:
         events.unregister(f"request-created.{model.service_id.hyphenize()}", handler)
     agent.to_string = lambda: "twin"
     authorization = (
-        f"AWS4-HMAC-SHA256 Credential=AKIATWIN/20260105/{region}/{model.signing_name}/aws4_request"
-        ", SignedHeaders=host, Signature=0"
+        f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260105/{region}/{model.signing_name}"
+        "/aws4_request, SignedHeaders=host, Signature=0"
     )
 
     def send(request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse:

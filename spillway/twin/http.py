@@ -33,6 +33,7 @@ from spillway.twin.apigateway import (
     UnreachableError,
 )
 from spillway.twin.clock import Scheduler
+from spillway.twin.links import Links
 from spillway.twin.route53 import NoSuchNameError, Resolver
 from spillway.twin.serving import Serving
 
@@ -162,14 +163,22 @@ class AwsServer:
         scheduler: Runs each request as a task; its loop runs in another thread.
         port: Where to listen; 0 takes a free one.
         away: Whether a region's services answer nothing: connections to them break off.
+        links: Serves presigned links, whose host is the first part of the path here.
     """
 
     def __init__(
-        self, scheduler: Scheduler, *, port: int = 0, away: Callable[[str], bool] = lambda _: False
+        self,
+        scheduler: Scheduler,
+        *,
+        port: int = 0,
+        away: Callable[[str], bool] = lambda _: False,
+        links: Links | None = None,
     ) -> None:
         backends = DomainDispatcherApplication(create_backend_app)
 
         def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            if links is not None and _LINK.match(environ["RAW_URI"]):
+                return _linked(scheduler, links, environ, start_response)
             if away(_region(environ)):
                 raise ConnectionAbortedError
             # Read here, in the connection's thread: the loop must not wait for a socket.
@@ -205,6 +214,79 @@ def _region(environ: Mapping[str, Any]) -> str:
     signature = environ.get("HTTP_AUTHORIZATION", "") or unquote(environ.get("QUERY_STRING", ""))
     found = re.search(r"Credential=[^/]*/\d{8}/([a-z0-9-]+)/", signature)
     return found[1] if found else ""
+
+
+_LINK: Final = re.compile(r"/[^/]+\.s3[.-][a-z0-9.-]*amazonaws\.com/")
+"""A host of S3 as the first part of a path: no bucket's name looks like it."""
+
+
+def _linked(
+    scheduler: Scheduler,
+    links: Links,
+    environ: dict[str, Any],
+    start_response: Callable[..., Any],
+) -> Iterable[bytes]:
+    """Serve a presigned link in the twin's loop."""
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    body = environ["wsgi.input"].read(length)
+    headers = {
+        name.removeprefix("HTTP_").replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_") or (name in {"CONTENT_LENGTH", "CONTENT_TYPE"} and value)
+    }
+    url = f"https://{environ['RAW_URI'].removeprefix('/')}"
+    method = environ["REQUEST_METHOD"]
+    try:
+        answer: HttpResponse = scheduler.call(
+            lambda: links.serve(method, url, headers, body),
+            timeout_s=ANSWER_SECONDS_MAX,
+            name="link",
+        )
+    except UnreachableError:
+        raise ConnectionAbortedError from None
+    status = f"{answer.status} {httpx.codes.get_reason_phrase(answer.status)}"
+    found = {name.lower(): value for name, value in answer.headers}
+    if method != "HEAD":
+        found["content-length"] = str(len(answer.body))
+    start_response(status, list(found.items()))
+    return [b"" if method == "HEAD" else answer.body]
+
+
+class LinkTransport(httpx.BaseTransport):
+    """Puts an `httpx.Client` onto S3's presigned links, in this process.
+
+    Args:
+        scheduler: The twin's clock.
+        links: S3.
+    """
+
+    def __init__(self, scheduler: Scheduler, links: Links) -> None:
+        self._scheduler = scheduler
+        self._links = links
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Serve one request.
+
+        Raises:
+            httpx.ConnectTimeout: The bucket's region cannot be reached.
+        """
+        body = request.read()
+        try:
+            answer = cast(
+                "HttpResponse",
+                self._scheduler.call(
+                    self._links.serve,
+                    request.method,
+                    str(request.url),
+                    dict(request.headers),
+                    body,
+                    timeout_s=ANSWER_SECONDS_MAX,
+                    name="link",
+                ),
+            )
+        except UnreachableError as error:
+            raise httpx.ConnectTimeout(str(error), request=request) from None
+        return httpx.Response(answer.status, headers=list(answer.headers), content=answer.body)
 
 
 class _Quiet(WSGIRequestHandler):

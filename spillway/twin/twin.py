@@ -32,7 +32,8 @@ from spillway.twin.dynamodb_metrics import DynamoDbMetrics
 from spillway.twin.event_sources import EventSources
 from spillway.twin.events import Events
 from spillway.twin.functions import Functions, UnknownFunctionError, function_name
-from spillway.twin.http import Transport
+from spillway.twin.http import LinkTransport, Transport
+from spillway.twin.links import Links
 from spillway.twin.metrics import Metrics
 from spillway.twin.regions import Regions, Services
 from spillway.twin.resources import Deploy, UnsupportedError
@@ -54,8 +55,9 @@ class Twin:
 
     Each part is an attribute, with its settings and its faults: `scheduler`, `hook`, `functions`,
     `event_sources`, `schedules`, `events`, `gateway`, `route53`, `sagemaker`, `sagemaker_metrics`,
-    `dynamodb`, `s3`, `sqs`, `scaling`, `metrics`, `alarms`, `cloudformation`, and `regions` for
-    faults of whole regions. It is open from here on until `close`, also as a context manager.
+    `dynamodb`, `s3`, `links`, `sqs`, `scaling`, `metrics`, `alarms`, `cloudformation`, and
+    `regions` for faults of whole regions. It is open from here on until `close`, also as a
+    context manager.
 
     Args:
         assembly: Directory that `make synth` wrote.
@@ -132,6 +134,12 @@ class Twin:
                     schedules=self.schedules,
                 ),
                 names=(stack.region for stack in self.assembly.stacks),
+            )
+            self.links = Links(
+                self.scheduler,
+                account=self.account,
+                region_of=lambda bucket: self.s3.region(self.account, bucket),
+                away=self.regions.killed,
             )
             self.cloudformation = CloudFormation(self._services())
             undo.callback(self.cloudformation.close)
@@ -263,6 +271,10 @@ class Twin:
             base_url=f"https://api.{region}.twin",
             timeout=timeout_s,
         )
+
+    def link_client(self, *, timeout_s: float = 60.0) -> httpx.Client:
+        """An HTTP client without a key, in this process: for presigned links, and nothing else."""
+        return httpx.Client(transport=LinkTransport(self.scheduler, self.links), timeout=timeout_s)
 
     def client(self, name: str, *, near: str, timeout_s: float = 60.0) -> httpx.Client:
         """An HTTP client of the deployment's domain, in this process: it goes where DNS leads it.
