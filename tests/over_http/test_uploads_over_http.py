@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -13,11 +14,11 @@ WAIT_S_MAX = 60.0
 
 
 @pytest.fixture
-def client(service: LocalService, key: str) -> httpx.Client:
+def client(service: LocalService, key: str) -> Iterator[httpx.Client]:
     """A client of the API."""
-    return httpx.Client(
-        base_url=service.urls["us-east-1"], headers={"Authorization": f"Bearer {key}"}, timeout=30
-    )
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=service.urls["us-east-1"], headers=headers, timeout=30) as client:
+        yield client
 
 
 def test_a_large_input_goes_in_parts_and_its_result_comes_by_a_link(client: httpx.Client) -> None:
