@@ -26,6 +26,9 @@ from spillway.client.errors import (
 from spillway.client.regional import RegionalApi
 from spillway.client.retries import Retries
 from spillway.client.views import (
+    Deliveries,
+    Delivery,
+    Feedback,
     Job,
     JobFailure,
     Model,
@@ -34,6 +37,8 @@ from spillway.client.views import (
     Tier,
     TierWait,
     Timings,
+    Upload,
+    Usage,
 )
 from spillway.client.zones import Zone
 
@@ -43,6 +48,9 @@ __all__ = [
     "BadRequestError",
     "Client",
     "ConflictError",
+    "Deliveries",
+    "Delivery",
+    "Feedback",
     "Job",
     "JobFailedError",
     "JobFailure",
@@ -62,5 +70,7 @@ __all__ = [
     "TierWait",
     "Timings",
     "UnavailableError",
+    "Upload",
+    "Usage",
     "Zone",
 ]

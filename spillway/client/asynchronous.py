@@ -3,6 +3,8 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from datetime import date
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -15,7 +17,8 @@ from spillway.client.calls import WAIT_TIMEOUT_S, Calls, Options, OptionsOfMany
 from spillway.client.flows import Flow, Give, Stream, Together
 from spillway.client.outputs import OUTPUT_BYTES_MAX, output
 from spillway.client.retries import Retries
-from spillway.client.views import Job, Model, ModelCapacity
+from spillway.client.uploads import PART_BYTES, upload
+from spillway.client.views import Deliveries, Job, Model, ModelCapacity, Upload, Usage
 from spillway.client.wire import Heard, Pause, Received, Send, silence
 from spillway.client.zones import Zone
 
@@ -174,6 +177,64 @@ class AsyncClient:
         """As `Client.delete`."""
         await self._drive(self._calls.delete(job, zone=zone))
 
+    async def upload(
+        self,
+        source: Path | str | bytes,
+        *,
+        content_type: str = "application/json",
+        part_bytes: int = PART_BYTES,
+        timeout_s: float = WAIT_TIMEOUT_S,
+        zone: str | None = None,
+    ) -> Upload:
+        """As `Client.upload`."""
+        return await self._drive(
+            upload(
+                self._calls,
+                source,
+                content_type=content_type,
+                part_bytes=part_bytes,
+                timeout_s=timeout_s,
+                zone=zone,
+            )
+        )
+
+    async def deliveries(self, job: Job | str, *, zone: str | None = None) -> Deliveries:
+        """As `Client.deliveries`."""
+        return await self._drive(self._calls.deliveries(job, zone=zone))
+
+    async def redeliver(self, job: Job | str, *, zone: str | None = None) -> None:
+        """As `Client.redeliver`."""
+        await self._drive(self._calls.redeliver(job, zone=zone))
+
+    async def feedback(
+        self,
+        job: Job | str,
+        *,
+        rating: int | None = None,
+        correction: Any = None,
+        comment: str | None = None,
+        zone: str | None = None,
+    ) -> Job:
+        """As `Client.feedback`."""
+        return await self._drive(
+            self._calls.feedback(
+                job, rating=rating, correction=correction, comment=comment, zone=zone
+            )
+        )
+
+    async def usage(
+        self,
+        *,
+        since: date | None = None,
+        until: date | None = None,
+        model: str | None = None,
+        zone: str | None = None,
+    ) -> Usage:
+        """As `Client.usage`."""
+        return await self._drive(
+            self._calls.usage(since=since, until=until, model=model, zone=zone)
+        )
+
     async def models(self, *, zone: str | None = None) -> tuple[Model, ...]:
         """As `Client.models`."""
         return await self._drive(self._calls.models(zone=zone))
@@ -231,10 +292,24 @@ class AsyncClient:
         if isinstance(step, Pause):
             await self._sleep(step.seconds)
         else:
-            async with anyio.create_task_group() as tasks:
-                for flow in step.flows:
-                    tasks.start_soon(self._drive, flow)
+            await self._together(step)
         return None
+
+    async def _together(self, step: Together) -> None:
+        errors: list[Exception] = []
+
+        async def drive(flow: Flow[None]) -> None:
+            try:
+                await self._drive(flow)
+            except Exception as error:  # noqa: BLE001 raised below, alone and not in a group
+                errors.append(error)
+                step.stop()
+
+        async with anyio.create_task_group() as tasks:
+            for flow in step.flows:
+                tasks.start_soon(drive, flow)
+        if errors:
+            raise errors[0]
 
     async def _exchange(self, step: Send) -> Heard:
         try:

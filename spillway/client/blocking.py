@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import date
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, Unpack
 
@@ -14,7 +16,8 @@ from spillway.client.calls import WAIT_TIMEOUT_S, Calls, Options, OptionsOfMany
 from spillway.client.flows import Flow, Give, Stream, Together
 from spillway.client.outputs import OUTPUT_BYTES_MAX, output
 from spillway.client.retries import Retries
-from spillway.client.views import Job, Model, ModelCapacity
+from spillway.client.uploads import PART_BYTES, upload
+from spillway.client.views import Deliveries, Job, Model, ModelCapacity, Upload, Usage
 from spillway.client.wire import Heard, Pause, Received, Send, silence
 from spillway.client.zones import Zone
 
@@ -254,6 +257,97 @@ class Client:
     def delete(self, job: Job | str, *, zone: str | None = None) -> None:
         """Cancel a job if needed, and erase its payload and result for good."""
         self._drive(self._calls.delete(job, zone=zone))
+
+    def upload(
+        self,
+        source: Path | str | bytes,
+        *,
+        content_type: str = "application/json",
+        part_bytes: int = PART_BYTES,
+        timeout_s: float = WAIT_TIMEOUT_S,
+        zone: str | None = None,
+    ) -> Upload:
+        """Bring an input of up to 1 GB to where a job can be made of it: `submit(model, upload)`.
+
+        Args:
+            source: Where the file is, or what is in it.
+            content_type: What the model is told that it is.
+            part_bytes: Of what is larger, parts of this size are written side by side; at least
+                5 MiB. `concurrency` of them are in memory at once.
+            timeout_s: Seconds for all of it, until every region that may run the job has it.
+            zone: The deployment; needed where the client has several.
+
+        Raises:
+            OSError: The file cannot be read.
+            ServiceError: It is refused, or could not be written in time.
+        """
+        return self._drive(
+            upload(
+                self._calls,
+                source,
+                content_type=content_type,
+                part_bytes=part_bytes,
+                timeout_s=timeout_s,
+                zone=zone,
+            )
+        )
+
+    def deliveries(self, job: Job | str, *, zone: str | None = None) -> Deliveries:
+        """Read how a job's webhook was told: every try that is kept."""
+        return self._drive(self._calls.deliveries(job, zone=zone))
+
+    def redeliver(self, job: Job | str, *, zone: str | None = None) -> None:
+        """Have a job's webhook told once more, under the same `webhook-id`.
+
+        Raises:
+            ConflictError: The job has no webhook, or has not ended.
+        """
+        self._drive(self._calls.redeliver(job, zone=zone))
+
+    def feedback(
+        self,
+        job: Job | str,
+        *,
+        rating: int | None = None,
+        correction: Any = None,
+        comment: str | None = None,
+        zone: str | None = None,
+    ) -> Job:
+        """Keep what a user says of the answer of a job, in the place of what was said before.
+
+        Args:
+            job: It has ended.
+            rating: -1, 0 or 1.
+            correction: What would have been right, as JSON of at most 16,384 bytes.
+            comment: A text of at most 2,000 characters.
+            zone: The deployment; needed where the client has several.
+
+        Raises:
+            ConflictError: The job has not ended.
+        """
+        return self._drive(
+            self._calls.feedback(
+                job, rating=rating, correction=correction, comment=comment, zone=zone
+            )
+        )
+
+    def usage(
+        self,
+        *,
+        since: date | None = None,
+        until: date | None = None,
+        model: str | None = None,
+        zone: str | None = None,
+    ) -> Usage:
+        """Read what the key's tenant used, by day, model and version.
+
+        Args:
+            since: The first day, in UTC.
+            until: The last day, too; without both, the last 30 days are told.
+            model: Only this one.
+            zone: The deployment; needed where the client has several.
+        """
+        return self._drive(self._calls.usage(since=since, until=until, model=model, zone=zone))
 
     def models(self, *, zone: str | None = None) -> tuple[Model, ...]:
         """List the models that the key may use."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from itertools import islice
 from typing import Any, Final, Unpack
 
-from spillway.client.calls import PAGE_MAX, PROMPT_S, Calls, OptionsOfMany
+from spillway.client.calls import PAGE_MAX, PROMPT_S, Calls, OptionsOfMany, input_of
 from spillway.client.errors import JobUnfinishedError, NotFoundError, ServiceError
 from spillway.client.flows import Flow, Give, Stream, all_of
 from spillway.client.outputs import OUTPUT_BYTES_MAX, output, tells_all
@@ -125,7 +125,7 @@ def _submissions(
         raise ValueError("a key prefix is 1 to 200 printable ASCII characters, no spaces")
     seen: Counter[str] = Counter()
     for each in inputs:
-        asked = json.dumps([model, each], sort_keys=True, separators=(",", ":"))
+        asked = json.dumps([model, input_of(each)], sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(asked.encode()).hexdigest()[:32]
         seen[digest] += 1
         key = f"{prefix}-{digest}-{seen[digest]}"

@@ -5,7 +5,8 @@ import random
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from math import inf
 from typing import Any, Final, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import SplitResult, parse_qsl, quote, urljoin, urlsplit
@@ -15,7 +16,17 @@ from pydantic import TypeAdapter, ValidationError
 from spillway.client.errors import JobUnfinishedError, ServiceError, UnavailableError
 from spillway.client.flows import Flow, Give, Stream
 from spillway.client.retries import Retries
-from spillway.client.views import Job, Listing, Model, ModelCapacity, Tier
+from spillway.client.views import (
+    Deliveries,
+    Items,
+    Job,
+    Listing,
+    Model,
+    ModelCapacity,
+    Tier,
+    Upload,
+    Usage,
+)
 from spillway.client.wire import (
     SEE_OTHER,
     Heard,
@@ -89,8 +100,11 @@ class _Deployment:
 
 _JOB: Final = TypeAdapter(Job)
 _LISTING: Final = TypeAdapter(Listing)
-_MODELS: Final = TypeAdapter(tuple[Model, ...])
-_CAPACITY: Final = TypeAdapter(tuple[ModelCapacity, ...])
+_MODELS: Final = TypeAdapter(Items[Model])
+_CAPACITY: Final = TypeAdapter(Items[ModelCapacity])
+_DELIVERIES: Final = TypeAdapter(Deliveries)
+_USAGE: Final = TypeAdapter(Usage)
+_JSON: Final = {"Content-Type": "application/json"}
 
 
 class Calls:
@@ -202,15 +216,77 @@ class Calls:
 
     def models(self, *, zone: str | None = None) -> Flow[tuple[Model, ...]]:
         """Read which models the key may use."""
-        request = Request(method="GET", path="/v1/models")
-        reply = yield from self._ask(self._deployment(None, zone), request)
-        return _read(_MODELS, reply.document.get("data"))
+        return (yield from self.read(_MODELS, "GET", "/v1/models", zone=zone)).data
 
     def capacity(self, *, zone: str | None = None) -> Flow[tuple[ModelCapacity, ...]]:
         """Read how long work would wait now, in the region that answers."""
-        request = Request(method="GET", path="/v1/capacity")
-        reply = yield from self._ask(self._deployment(None, zone), request)
-        return _read(_CAPACITY, reply.document.get("data"))
+        return (yield from self.read(_CAPACITY, "GET", "/v1/capacity", zone=zone)).data
+
+    def deliveries(self, job: Job | str, *, zone: str | None = None) -> Flow[Deliveries]:
+        """Read how a job's webhook was told."""
+        path = _about("GET", job, "/deliveries").path
+        return self.read(_DELIVERIES, "GET", path, zone=zone, job=job)
+
+    def redeliver(self, job: Job | str, *, zone: str | None = None) -> Flow[None]:
+        """Have a job's webhook told once more."""
+        yield from self._ask(self._deployment(job, zone), _about("POST", job, "/deliveries"))
+
+    def feedback(
+        self,
+        job: Job | str,
+        *,
+        rating: int | None,
+        correction: Any,
+        comment: str | None,
+        zone: str | None = None,
+    ) -> Flow[Job]:
+        """Keep what a user says of an answer."""
+        deployment = self._deployment(job, zone)
+        said = {"rating": rating, "correction": correction, "comment": comment}
+        content = _json({name: value for name, value in said.items() if value is not None})
+        request = replace(_about("POST", job, "/feedback"), headers=_JSON, content=content)
+        return _job(deployment, (yield from self._ask(deployment, request)))
+
+    def usage(
+        self, *, since: date | None, until: date | None, model: str | None, zone: str | None = None
+    ) -> Flow[Usage]:
+        """Read what the key's tenant used."""
+        asked = {"from": since, "to": until, "model": model}
+        params = {name: str(value) for name, value in asked.items() if value is not None}
+        return self.read(_USAGE, "GET", "/v1/usage", zone=zone, params=params)
+
+    def read(
+        self,
+        adapter: TypeAdapter[T],
+        method: str,
+        path: str,
+        *,
+        zone: str | None,
+        job: Job | str | None = None,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Flow[T]:
+        """Ask for a document of a kind.
+
+        Args:
+            adapter: The kind.
+            method: Of the request, as its path, params and body are.
+            path: Below the base URL.
+            zone: The deployment; needed where the client has several.
+            job: What it is about, if that says which deployment.
+            params: Of the query.
+            body: Sent as JSON.
+
+        Raises:
+            ServiceError: It is refused, or cannot be read.
+        """
+        content = None if body is None else _json(body)
+        headers = {} if body is None else _JSON
+        request = Request(
+            method=method, path=path, params=params or {}, headers=headers, content=content
+        )
+        reply = yield from self._ask(self._deployment(job, zone), request)
+        return _read(adapter, reply.document)
 
     def handle(self, job: Job | str, zone: str | None = None) -> Job:
         """A handle of a job of which perhaps only the id is known."""
@@ -363,13 +439,23 @@ def _submission(
     if unknown := options.keys() - Options.__annotations__.keys():
         raise TypeError(f"there is no option {', '.join(sorted(unknown))}")
     fields = {name: value for name, value in options.items() if name not in _NO_FIELDS}
-    body = {"model": model, "input": model_input, **fields}
-    given = {name: value for name, value in body.items() if value is not None or name == "input"}
-    headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+    given = {name: value for name, value in fields.items() if value is not None}
+    body = {"model": model, **input_of(model_input), **given}
+    headers = {**_JSON, "Idempotency-Key": key}
     if wait_s > 0:
         headers["Prefer"] = f"wait={_wait_s(wait_s)}"
-    content = json.dumps(given, allow_nan=False, separators=(",", ":")).encode()
-    return Request(method="POST", path="/v1/jobs", headers=headers, content=content)
+    return Request(method="POST", path="/v1/jobs", headers=headers, content=_json(body))
+
+
+def input_of(model_input: Any) -> dict[str, Any]:
+    """How a submission names its input: as it is, or by its upload."""
+    if isinstance(model_input, Upload):
+        return {"input_upload": model_input.id}
+    return {"input": model_input}
+
+
+def _json(document: Any) -> bytes:
+    return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _wait_s(left_s: float) -> int:

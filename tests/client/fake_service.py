@@ -118,7 +118,7 @@ class FakeService:
     def _create(self, request: httpx.Request) -> httpx.Response:
         key = request.headers["Idempotency-Key"]
         body = json.loads(request.content)
-        fate = body["input"] if isinstance(body["input"], dict) else {}
+        fate = body["input"] if isinstance(body.get("input"), dict) else {}
         job = self.jobs.setdefault(
             f"job_{key}",
             {
@@ -163,7 +163,7 @@ class FakeService:
     def view(self, job: dict[str, Any]) -> dict[str, Any]:
         """The job as the API shows it, with a field from the future."""
         status = job["end"] if job["ends_s"] <= self.now_s else "in_progress"
-        output = job["body"]["input"] if status == "completed" else None
+        output = job["body"].get("input") if status == "completed" else None
         link = f"https://{BUCKET}/{job['id']}?signed=1" if status == "completed" else None
         return {
             "id": job["id"],

@@ -334,6 +334,17 @@ def test_run_many_again_makes_nothing_twice(service: FakeService, kind: Kind) ->
     assert len(service.jobs) == 3
 
 
+def test_a_client_that_is_closed_says_so_of_many_jobs_as_of_one(kind: Kind) -> None:
+    """An error of our own must not come in a group, where nobody looks for it."""
+
+    def closed(request: httpx.Request) -> httpx.Response:
+        raise RuntimeError("closed")
+
+    client = kind(FakeService(), transport=httpx.MockTransport(closed))
+    with pytest.raises(RuntimeError, match="closed"):
+        client("submit_many", "embedder", range(20))
+
+
 def test_whoever_stops_halfway_asks_for_nothing_more(service: FakeService) -> None:
     """`break` must not leave threads, requests or a bar behind."""
     service.ends_in_s = 5
