@@ -18,12 +18,13 @@ from aws_lambda_powertools.logging import Logger
 from lambdas.adapters.aws import AWS_ERRORS, reason
 from lambdas.adapters.clock import now_ms
 from lambdas.adapters.metrics import Metrics
-from lambdas.adapters.outbox import Letter, Notice, Outbox, read_notice
+from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.reports import Report, Reports
 from lambdas.adapters.signing import Signings
 from lambdas.adapters.webhooks import Courier
 from lambdas.domain import metrics
 from lambdas.domain.deliveries import Try, write_line
+from lambdas.domain.notices import Letter, Notice, read_notice
 from lambdas.domain.webhooks import (
     Answer,
     Failure,

@@ -19,6 +19,7 @@ from spillway.cli import (
     simulate,
     tenants,
     usage,
+    webhooks,
 )
 from spillway.cli.terminal import EXIT_CODES, Commands
 
@@ -58,6 +59,7 @@ app.command()(jobs.capacity)
 app.command()(overview.overview)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(keys.app, name="key")
+app.add_typer(webhooks.app, name="webhook")
 app.add_typer(region.app, name="region")
 app.add_typer(release.app, name="release")
 app.add_typer(model.app, name="model")

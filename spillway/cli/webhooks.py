@@ -1,16 +1,25 @@
-"""What operators do with webhooks: the secrets that sign a tenant's, and where its own go."""
+"""What operators do with webhooks: secrets that sign them, and those that were given up."""
 
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 
-from spillway.cli.aws import EndpointUrl
+from lambdas.domain.notices import Notice
+from spillway.cli.aws import EndpointUrl, Replica, aws_errors
 from spillway.cli.deployment import WrittenConfig, named, said
-from spillway.cli.operating import at_directory, show_once, to_change, unknown_tenant
-from spillway.cli.terminal import CommandError, Json, answer, usage
+from spillway.cli.operating import (
+    at_directory,
+    check_known,
+    show_once,
+    to_change,
+    unknown_tenant,
+)
+from spillway.cli.terminal import CommandError, Json, answer, table, usage
+from spillway.dead_webhooks import DeadWebhook, DeadWebhooks
 from spillway.directory import Directory
 from spillway.signing import SigningError, Signings
 
@@ -18,6 +27,10 @@ OVERLAP_HOURS: Final = 24
 OVERLAP_HOURS_MAX: Final = 168
 """A secret that signs for longer is not being replaced."""
 NO_URL: Final = "none"
+SHOWN_MAX: Final = 100
+"""Dead letters that are listed one by one; all of them are counted."""
+
+app = typer.Typer(no_args_is_help=True, help="Webhooks that were given up (operators).")
 
 
 def sign(
@@ -125,3 +138,54 @@ def has_secret(tenant: str) -> CommandError:
         f"`spillway tenant webhook {tenant} --rotate` replaces it",
         code="webhook_secret_exists",
     )
+
+
+@app.command("redeliver")
+def redeliver(
+    *,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    job: Annotated[str | None, typer.Option(help="Only this job's.")] = None,
+    region: Annotated[str | None, typer.Option(help="Only this region's.")] = None,
+    only_look: Annotated[
+        bool, typer.Option("--list", help="Show what there is, and send nothing.")
+    ] = False,
+    config: WrittenConfig = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Have webhooks told again that were given up after a day of tries, with the same ids.
+
+    What was looked at and not sent is hidden from the next look for two minutes.
+    """
+    deployment = to_change(config, endpoint_url)
+    if region is not None:
+        check_known("region", [region], deployment.regions)
+
+    def wanted(notice: Notice) -> bool:
+        whose = notice.letter.tenant if notice.letter else None
+        return (job is None or notice.job == job) and (tenant is None or whose == tenant)
+
+    found: list[DeadWebhook] = []
+    for each in deployment.regions if region is None else [region]:
+        there = Replica(each, deployment.names.ledger, endpoint_url)
+        with aws_errors(each, there.name, code="no_ledger"):
+            dead = DeadWebhooks(there.service("sqs"), there.client(), deployment.names, each)
+            found += dead.look(wanted, again=not only_look)
+    sent = sum(letter.sent for letter in found)
+    document: dict[str, Any] = {
+        "found": len(found),
+        "sent": sent,
+        "webhooks": [asdict(letter) for letter in found[:SHOWN_MAX]],
+    }
+
+    def render(console: Console) -> None:
+        rows = [
+            (each.region, each.job, each.event, each.tenant, "sent" if each.sent else "")
+            for each in found[:SHOWN_MAX]
+        ]
+        if rows:
+            console.print(table(None, ("region", "job", "event", "tenant", ""), rows))
+        line = said(deployment, f"{len(found)} dead letters of webhooks, {sent} sent again")
+        console.print(line, highlight=False, soft_wrap=True)
+
+    answer(document | named(deployment), as_json=as_json, render=render)

@@ -8,8 +8,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from lambdas.adapters.outbox import Letter, Notice, Outbox, read_notice
+from lambdas.adapters.outbox import Outbox
 from lambdas.domain.job import Job, Status
+from lambdas.domain.notices import Letter, Notice, read_notice
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageTypeDef
