@@ -10,13 +10,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from moto.core.utils import unix_time_millis
 from moto.sqs.models import SQSBackend, sqs_backends
 
 from lambdas.adapters.webhooks import Courier
 from lambdas.domain.webhooks import DELIVERIES_MAX, JITTER_SHARE, Answer, Failure, Target
 from lambdas.handlers import complete, notify, record
-from tests.handlers.region import HERE, Region, aws
+from tests.handlers.region import HERE, DiedError, Region, aws
 
 ADDRESS = "https://example.com/told"
 HOUR_S = 3600
@@ -100,7 +101,11 @@ def mapped(region: Region, function: Any, queue: str) -> int:
         }
         for message in found
     ]
-    reply = region.handler(function)({"Records": records}, None)
+    try:
+        reply = region.handler(function)({"Records": records}, None)
+    except (DiedError, ClientError):
+        region.forget_environments()
+        return len(found)  # they come back when their time is up
     failed = {failure["itemIdentifier"] for failure in reply["batchItemFailures"]}
     for message in found:
         if message["MessageId"] not in failed:
@@ -183,6 +188,47 @@ def test_a_receiver_that_is_down_is_asked_for_a_day_and_then_left_to_an_operator
     ]
     log = region.ask("GET /v1/jobs/{id}/deliveries", job=job).json["data"]
     assert (log[-1]["try"], log[-1]["verdict"], log[-1]["status"]) == (1, "delivered", 204)
+
+
+DEATHS = [
+    pytest.param(function, moment, id=f"{function.__name__.rpartition('.')[2]}-{moment}")
+    for function, moments in {
+        notify: ("GetItem#1", "GetItem done#1", "SendMessage#1", "SendMessage done#1"),
+        record: ("UpdateItem#1", "UpdateItem done#1"),
+    }.items()
+    for moment in moments
+]
+
+
+@pytest.mark.parametrize(("function", "moment"), DEATHS)
+def test_a_death_at_any_call_loses_neither_the_delivery_nor_its_log(
+    region: Region, receiver: Receiver, function: Any, moment: str
+) -> None:
+    """A function may end between any two calls: its message comes back, under the same id."""
+    job = completed(region)
+    region.calls.clear()
+
+    def die() -> None:
+        region.faults = {}
+        raise DiedError
+
+    receiver.up = True
+    region.faults = {moment: die}
+    if function is record:
+        mapped(region, notify, region.names.webhooks)
+    mapped(
+        region, function, region.names.webhooks if function is notify else region.names.deliveries
+    )
+    assert region.faults == {}
+    let_pass(region, 1)
+
+    assert {identity for _, identity, _ in receiver.heard} == {f"msg_{job}_completed"}
+    # Whoever died after a delivery makes it again; a receiver knows the second by its id.
+    again = function is notify and moment.startswith("SendMessage")
+    assert len(receiver.heard) == 1 + again
+    log = region.ask("GET /v1/jobs/{id}/deliveries", job=job).json["data"]
+    assert [line["verdict"] for line in log] == ["delivered"] * len(log)
+    assert len(log) == 1 + (moment == "SendMessage done#1")
 
 
 def test_receivers_that_failed_together_are_not_asked_again_together(
