@@ -24,7 +24,8 @@ class Outbox:
         """
         body = write_notice(job)
         if body is not None:
-            self.client.send_message(QueueUrl=self.url, MessageBody=body)
+            # A fair queue: a tenant whose receiver is slow holds up its own deliveries first.
+            self.client.send_message(QueueUrl=self.url, MessageBody=body, MessageGroupId=job.tenant)
 
     def postpone(self, receipt: str, wait_s: int) -> None:
         """Hide a received message for that many seconds from now."""
