@@ -79,8 +79,13 @@ class DeadWebhooks:
             if notice is None or not wanted(notice):
                 continue
             body = message["Body"] if notice.letter else self._written(notice.job)
-            if again and body is not None:
-                self._sqs.send_message(QueueUrl=self._url(self._names.webhooks), MessageBody=body)
+            anew = None if body is None else read_notice(body)
+            if again and body is not None and anew is not None and anew.letter is not None:
+                self._sqs.send_message(
+                    QueueUrl=self._url(self._names.webhooks),
+                    MessageBody=body,
+                    MessageGroupId=anew.letter.tenant,
+                )
                 self._sqs.delete_message(QueueUrl=dead, ReceiptHandle=message["ReceiptHandle"])
             yield DeadWebhook(
                 region=self._region,

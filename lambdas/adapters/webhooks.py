@@ -7,6 +7,7 @@ while TLS verifies the name. Redirects are not followed; time and bytes are boun
 import re
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from lambdas.domain.webhooks import PORT_DEFAULT, Answer, Failure, Target, is_public
 
 CONNECT_S_MAX = 3.0
+RESOLVE_S_MAX = 5.0
+"""A name server of the client's own may take its time, and the system's resolver has no bound."""
 TOTAL_S_MAX = 10.0
 """Of one try, well within the function's 30 s; a receiver should answer first and work later."""
 ADDRESSES_MAX = 3
@@ -95,7 +98,7 @@ class Courier:
         return Answer(status=status, failure=failure, elapsed_ms=elapsed_ms)
 
     def _exchange(self, target: Target, request: bytes, deadline_s: float) -> int:
-        addresses = self.resolve(target.host, target.port)
+        addresses = _within(RESOLVE_S_MAX, self.resolve, target.host, target.port)
         # One address that is not public condemns the name: it is an attack or a mistake.
         if not all(self.allows(address) for address, _ in addresses):
             raise _RefusedError
@@ -140,6 +143,26 @@ class Courier:
         if left_s <= 0:
             raise TimeoutError
         return left_s
+
+
+def _within(seconds: float, resolve: Resolve, host: str, port: int) -> Sequence[tuple[str, int]]:
+    """Resolve a name in a thread, which is left alone when its time is up."""
+    found: list[Sequence[tuple[str, int]] | BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(resolve(host, port))
+        except BaseException as error:  # noqa: BLE001 raised again where it was asked for
+            found.append(error)
+
+    thread = threading.Thread(target=work, daemon=True, name="resolve")
+    thread.start()
+    thread.join(seconds)
+    if not found:
+        raise TimeoutError
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
 
 
 def _request(target: Target, headers: Mapping[str, str], body: bytes) -> bytes:

@@ -311,6 +311,21 @@ def test_a_name_without_addresses_is_a_failure_not_an_error() -> None:
     assert outcome(made.deliver(TARGET, headers={}, body=BODY)) is Failure.UNRESOLVED
 
 
+def test_a_name_server_that_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client's own name server could hold every execution of the function for its whole time."""
+    silent = threading.Event()
+    monkeypatch.setattr(webhooks, "RESOLVE_S_MAX", 0.05)
+
+    def resolve(host: str, port: int) -> list[tuple[str, int]]:
+        silent.wait(5)
+        return [("93.184.215.14", port)]
+
+    answer = Courier(resolve=resolve).deliver(TARGET, headers={}, body=BODY)
+    silent.set()
+
+    assert outcome(answer) is Failure.TIMEOUT
+
+
 def test_a_certificate_that_nobody_trusts_gets_nothing(
     certificate: Path, receiver: Receiver
 ) -> None:
