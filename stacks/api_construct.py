@@ -38,6 +38,15 @@ ROUTES = (
     ("GET", "/v1/uploads/{id}"),
     ("DELETE", "/v1/uploads/{id}"),
     ("POST", "/v1/uploads/{id}/complete"),
+    ("POST", "/v1/files"),
+    ("GET", "/v1/files"),
+    ("GET", "/v1/files/{id}"),
+    ("DELETE", "/v1/files/{id}"),
+    ("GET", "/v1/files/{id}/content"),
+    ("POST", "/v1/batches"),
+    ("GET", "/v1/batches"),
+    ("GET", "/v1/batches/{id}"),
+    ("POST", "/v1/batches/{id}/cancel"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{id}"),
     ("GET", "/v1/capacity"),
@@ -151,6 +160,8 @@ class Api(Construct):
             rest_api_name=deployment.names.api,
             description=f"Spillway {deployment.name}: the API of one region.",
             endpoint_types=[apigateway.EndpointType.REGIONAL],
+            # Forms with files reach the function as they are, in base64; JSON stays text.
+            binary_media_types=["multipart/form-data"],
             # Access logs need a role of the account. It is one per region for all APIs, so it
             # stays when a deployment goes: another one may depend on it by then.
             cloud_watch_role=True,

@@ -34,7 +34,9 @@ class Permissions:
         """Answer clients: accept, read, list, cancel and erase jobs, wherever they ran."""
         names = self.deployment.names
         return [
-            self._table(names.ledger, "BatchGetItem", "GetItem", "PutItem", "UpdateItem"),
+            self._table(
+                names.ledger, "BatchGetItem", "DeleteItem", "GetItem", "PutItem", "UpdateItem"
+            ),
             self._index(names.ledger, "listing"),
             self._table(names.directory, "GetItem"),
             self._table(names.gate, "GetItem", "UpdateItem"),
@@ -42,11 +44,13 @@ class Permissions:
             self._tier_queues("SendMessage", regions=self.deployment.regions),
             self._queue(names.webhooks, "SendMessage"),
             self._objects("PutObject", self._inputs(*self.deployment.regions)),
+            self._objects("PutObject", self._kept_here("files")),
             self._objects("GetObject", self._results(*self.deployment.regions)),
-            self._objects("DeleteObject", self._payloads()),
+            self._objects("GetObject", self._files()),
+            self._objects("DeleteObject", self._payloads() + self._files()),
             *self._uploads(),
             self._invoke("dispatch", regions=self.deployment.regions),
-            self._invoke("wait"),
+            self._invoke("wait", "batches"),
             *self._keys(),
         ]
 
@@ -138,6 +142,27 @@ class Permissions:
             self._bucket(),
             self._invoke("dispatch"),
             *self._key(),
+        ]
+
+    def batches(self) -> list[Grant]:
+        """Check the files of batches, make their jobs, collect the answers, forget old files."""
+        names = self.deployment.names
+        here = names.bucket(self.region)
+        return [
+            self._table(
+                names.ledger, "BatchGetItem", "DeleteItem", "GetItem", "PutItem", "UpdateItem"
+            ),
+            self._index(names.ledger, "live"),
+            self._table(names.gate, "GetItem"),
+            self._tier_queues("SendMessage"),
+            self._objects("GetObject", self._files("files")),
+            self._objects("GetObject", self._results(*self.deployment.regions)),
+            self._objects("PutObject", self._kept_here("inputs")),
+            self._objects("GetObject", [f"{here}/batches"]),
+            self._objects("PutObject", [f"{here}/batches", f"{here}/outputs"]),
+            self._objects("DeleteObject", [f"{here}/batches", *self._files()]),
+            self._invoke("dispatch"),
+            *self._keys(),
         ]
 
     def release(self) -> list[Grant]:
@@ -335,6 +360,22 @@ class Permissions:
         return [
             *(f"{bucket}/{prefix}" for bucket in kept for prefix in (*copied, "failures")),
             *(f"{bucket}/{prefix}" for bucket in copies for prefix in copied),
+        ]
+
+    def _files(self, *prefixes: str) -> list[str]:
+        """What clients brought for batches and what these made, with their second copies."""
+        names, regions = self.deployment.names, self.deployment.regions
+        places = [names.bucket(region) for region in regions]
+        places += [names.replica_bucket(region) for region in regions] if len(regions) > 1 else []
+        return [f"{p}/{prefix}" for p in places for prefix in prefixes or ("files", "outputs")]
+
+    def _kept_here(self, prefix: str) -> list[str]:
+        """Where this region keeps what clients bring: here, and in whichever other takes it."""
+        names, here = self.deployment.names, self.region
+        others = [region for region in self.deployment.regions if region != here]
+        return [
+            f"{names.bucket(here)}/{prefix}",
+            *(f"{names.replica_bucket(region)}/{prefix}" for region in others),
         ]
 
     def _bucket(self) -> Grant:

@@ -92,6 +92,7 @@ class RegionStack(Stack):
         self._feed(functions["beat"], messages.beats, batch=1, most=concurrency.beat - 1)
         self._tick(functions["beat"])
         self._tick(functions["sweep"])
+        self._tick(functions["batches"])
         self._tick(functions["release"])
         self._hear_guards(deployment, functions["release"])
         api = Api(
@@ -146,6 +147,8 @@ class RegionStack(Stack):
         after = deployment.region_after(region)
         # A job may be moved anywhere, and what it was uploaded with is too large to be brought.
         targets = {"uploads/": others}
+        if after is not None:
+            targets["outputs/"] = [after]
         if deployment.replicate_results and after is not None:
             targets["results/"] = [after]
         replicate(bucket, deployment=deployment, region=region, targets=targets)

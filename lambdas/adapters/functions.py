@@ -37,6 +37,17 @@ class Functions:
         except (ClientError, BotoCoreError) as error:
             logger.warning("bell lost", model=model, reason=type(error).__name__)
 
+    def work_on_batches(self) -> None:
+        """Have the batches looked at now; a call that is lost is made up for within a minute."""
+        try:
+            self.client.invoke(
+                FunctionName=self.names.function("batches"),
+                InvocationType="Event",
+                Payload=json.dumps({"format": FORMAT}).encode(),
+            )
+        except (ClientError, BotoCoreError) as error:
+            logger.warning("batches not called", reason=type(error).__name__)
+
     def move(self, order: Mapping[str, Any]) -> None:
         """Have sweep take jobs over; an order that is lost is given again a minute later."""
         try:

@@ -104,8 +104,8 @@ class Ledger:
         item = reply.get("Item")
         return _job(item) if item else None
 
-    def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """Read many jobs strongly consistent; those that do not exist are left out.
+    def get_many(self, job_ids: Iterable[str], *, consistent: bool = True) -> dict[str, Job]:
+        """Read many jobs, strongly consistent unless told otherwise; absent ones are left out.
 
         Raises:
             UnreadError: Not all could be read. To the caller a job that is left out does not exist.
@@ -116,7 +116,7 @@ class Ledger:
             keys: Any = [_key(job_id) for job_id in wanted[start : start + BATCH_GET_MAX]]
             for _ in range(5):  # unprocessed keys come back under throttling
                 reply = self.client.batch_get_item(
-                    RequestItems={self.table: {"Keys": keys, "ConsistentRead": True}}
+                    RequestItems={self.table: {"Keys": keys, "ConsistentRead": consistent}}
                 )
                 for item in reply["Responses"].get(self.table, []):
                     job = _job(item)

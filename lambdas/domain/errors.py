@@ -83,9 +83,11 @@ def forbidden(message: str, *, param: str, code: str = "not_allowed") -> ApiErro
     return ApiError(403, "permission_error", code, message, param=param)
 
 
-def not_found() -> ApiError:
+def not_found(what: str = "job") -> ApiError:
     """404: there is no such job, or it is another tenant's; nobody can tell which."""
-    return ApiError(404, "not_found_error", "job_not_found", "There is no such job.", param="id")
+    return ApiError(
+        404, "not_found_error", f"{what}_not_found", f"There is no such {what}.", param="id"
+    )
 
 
 def conflict(

@@ -16,6 +16,7 @@ FUNCTIONS = (
     "record",
     "beat",
     "sweep",
+    "batches",
     "release",
 )
 COMPARED = tuple(

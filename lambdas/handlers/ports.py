@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from functools import cache
 
+from lambdas.adapters.file_objects import FileObjects
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.payloads import Payloads
+from lambdas.adapters.pieces import Pieces
 from lambdas.adapters.queues import Queues
 from lambdas.adapters.releases import Releases
 from lambdas.adapters.uploads import UploadBuckets
@@ -80,4 +82,18 @@ def upload_buckets(execution: Execution) -> UploadBuckets:
         execution.names,
         execution.region,
         execution.policy.regions,
+    )
+
+
+def file_objects(execution: Execution) -> FileObjects:
+    """The bytes of files, in whichever region they are."""
+    return FileObjects(
+        cache(lambda region: execution.client("s3", SIGNED_LINKS, region=region)), execution.names
+    )
+
+
+def batch_pieces(execution: Execution) -> Pieces:
+    """What this region's batches are made of."""
+    return Pieces(
+        lambda: execution.client("s3", SIGNED_LINKS), execution.names.bucket(execution.region)
     )

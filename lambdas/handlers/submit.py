@@ -3,8 +3,10 @@
 from typing import Any
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
+from lambdas.adapters.batches import BatchRecords
 from lambdas.adapters.clock import now_ms
 from lambdas.adapters.directory import Directory
+from lambdas.adapters.files import FileRecords
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.logs import logger
 from lambdas.adapters.metrics import Metrics
@@ -13,16 +15,19 @@ from lambdas.domain.access import check_access
 from lambdas.domain.errors import ApiError
 from lambdas.handlers.accepting import Accepting
 from lambdas.handlers.api import Route, read_request, refusal
+from lambdas.handlers.batch_routes import BatchRoutes
 from lambdas.handlers.completions import Completions
 from lambdas.handlers.counting import Quotas
 from lambdas.handlers.deliveries import Deliveries
 from lambdas.handlers.description import Description
 from lambdas.handlers.endings import Endings
 from lambdas.handlers.feedback import Feedback
+from lambdas.handlers.files import Files
 from lambdas.handlers.jobs import Jobs
 from lambdas.handlers.overview import Overview
 from lambdas.handlers.ports import (
     endings,
+    file_objects,
     functions_in,
     payload_store,
     queues_in,
@@ -93,12 +98,28 @@ def routes_of(execution: Execution, shared: Endings | None = None) -> dict[str, 
         waiting=waiting,
         repeating=Repeating(ledger=shared.ledger),
     )
+    files = Files(
+        region=execution.region,
+        policy=execution.policy,
+        records=FileRecords(execution.client("dynamodb"), execution.names.ledger),
+        objects=file_objects(execution),
+        payloads=store,
+        snapshots=snapshots,
+    )
     return {
         **jobs.routes(),
         **uploads.routes(),
         **completions.routes(),
         **Responses(completions=completions, reading=reading).routes(),
         **deliveries.routes(),
+        **files.routes(),
+        **BatchRoutes(
+            region=execution.region,
+            policy=execution.policy,
+            records=BatchRecords(execution.client("dynamodb"), execution.names.ledger),
+            files=files,
+            functions=shared.functions,
+        ).routes(),
         **overview.routes(),
         **Usage(policy=execution.policy, counters_in=usage_in(execution)).routes(),
         **Feedback(

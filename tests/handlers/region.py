@@ -4,6 +4,7 @@ Only Lambda is stood in for, because moto runs functions in Docker: a bell is wr
 wait is answered by the real wait function. Time moves when a function sleeps.
 """
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -248,9 +249,10 @@ class Region:
         *,
         job: str = "",
         body: Any = None,
-        raw: str | None = None,
+        raw: str | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
         tenant: str | None = "acme",
         models: str = "*",
         tiers: str = "*",
@@ -290,8 +292,10 @@ class Region:
             "body": raw if raw is not None else body and json.dumps(body),
             "isBase64Encoded": False,
         }
+        if isinstance(raw, bytes):  # as API Gateway does for binary types
+            event |= {"body": base64.b64encode(raw).decode(), "isBase64Encoded": True}
         answer = self.handler(submit)(event, None)
-        assert answer["headers"]["Content-Type"] == "application/json"
+        assert answer["headers"]["Content-Type"] == content_type
         return Reply(answer["statusCode"], answer["headers"], answer["body"])
 
     def handler(self, module: Any) -> Handler:

@@ -55,6 +55,13 @@ def test_every_route_is_answered_and_no_other_one_is_open(dev: Assembly, tmp_pat
         assert "FunctionsSubmitFunction" in json.dumps(integration["Uri"])
 
 
+def test_forms_alone_are_binary(dev: Assembly) -> None:
+    """A form's bytes would be mangled as text, and JSON as base64 would look like none."""
+    (api,) = dev.resources("AWS::ApiGateway::RestApi", stack=HERE)
+
+    assert api.properties["BinaryMediaTypes"] == ["multipart/form-data"]
+
+
 def test_only_health_and_the_description_are_told_without_a_key(dev: Assembly) -> None:
     """A forgotten authorizer would open every tenant's jobs to the internet."""
     for route, method in routes(dev).items():

@@ -16,6 +16,13 @@ EVERYWHERE = {
     for region in REGIONS
     for kind in ("payloads", "replica")
 }
+FILES = {f"{bucket}/{prefix}/*" for bucket in EVERYWHERE for prefix in ("files", "outputs")}
+BROUGHT = {
+    f"{bucket}/files/*"
+    for bucket in EVERYWHERE
+    if bucket == OURS or ("us-east-1" not in bucket and bucket.endswith("replica"))
+}
+"""What clients bring here is kept here, and again in whichever other region takes it."""
 
 UPLOADS = {f"{bucket}/uploads/*" for bucket in EVERYWHERE if bucket.endswith("payloads")}
 
@@ -56,22 +63,27 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         # What tenants used is counted in every region, and nothing else is read of other gates.
         "dynamodb:BatchGetItem": {table("ledger"), *(table("gate", region=r) for r in REGIONS)},
         "dynamodb:PutItem": {table("ledger")},
+        "dynamodb:DeleteItem": {table("ledger")},
         "dynamodb:UpdateItem": {table("ledger"), table("gate")},
         "dynamodb:Query": {table("ledger", "listing")},
         # Spill: into the queue, the buckets and the dispatcher of whichever region has room.
         "sqs:SendMessage": {*tiers(regions=REGIONS), queue("webhooks")},
         # Links to uploads carry these rights: to the bucket of whichever region it began in.
-        "s3:PutObject": {f"{b}/inputs/*" for b in EVERYWHERE} | UPLOADS,
+        "s3:PutObject": {f"{b}/inputs/*" for b in EVERYWHERE} | UPLOADS | BROUGHT,
         "s3:AbortMultipartUpload": UPLOADS,
         "s3:ListMultipartUploadParts": UPLOADS,
         "s3:ListBucket": EVERYWHERE,
         "s3:GetObject": {f"{b}/results/*" for b in EVERYWHERE if b.endswith("payloads")}
-        | {f"{b}/uploads/*" for b in EVERYWHERE},
-        "s3:DeleteObject": {
-            f"{b}/{p}/*" for b in EVERYWHERE for p in ("inputs", "results", "uploads")
-        }
+        | {f"{b}/uploads/*" for b in EVERYWHERE}
+        | FILES,
+        "s3:DeleteObject": FILES
+        | {f"{b}/{p}/*" for b in EVERYWHERE for p in ("inputs", "results", "uploads")}
         | {f"{b}/failures/*" for b in EVERYWHERE if b.endswith("payloads")},
-        "lambda:InvokeFunction": {*(function("dispatch", r) for r in REGIONS), function("wait")},
+        "lambda:InvokeFunction": {
+            *(function("dispatch", r) for r in REGIONS),
+            function("wait"),
+            function("batches"),
+        },
     },
     "wait": {"dynamodb:GetItem": {table("ledger")}},
     "dispatch": {
@@ -140,6 +152,23 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "s3:GetObject": {f"{OURS}/results/*"},
         "s3:DeleteObject": {f"{OURS}/results/*", f"{OURS}/failures/*"},
         "s3:ListBucket": {OURS},
+        "lambda:InvokeFunction": {function("dispatch")},
+    },
+    "batches": {
+        "dynamodb:GetItem": {table("ledger"), table("gate")},
+        "dynamodb:BatchGetItem": {table("ledger")},
+        # The jobs of lines and the records of files; what is over is forgotten.
+        "dynamodb:PutItem": {table("ledger")},
+        "dynamodb:UpdateItem": {table("ledger")},
+        "dynamodb:DeleteItem": {table("ledger")},
+        "dynamodb:Query": {table("ledger", "live")},
+        "sqs:SendMessage": tiers(),
+        "s3:GetObject": {f"{b}/files/*" for b in EVERYWHERE}
+        | {f"{b}/results/*" for b in EVERYWHERE if b.endswith("payloads")}
+        | {f"{OURS}/batches/*"},
+        "s3:PutObject": {each.replace("/files/", "/inputs/") for each in BROUGHT}
+        | {f"{OURS}/batches/*", f"{OURS}/outputs/*"},
+        "s3:DeleteObject": FILES | {f"{OURS}/batches/*"},
         "lambda:InvokeFunction": {function("dispatch")},
     },
     "release": {

@@ -261,6 +261,12 @@ def work(twin: Twin, operators: Directory) -> None:
                 assert client.get(f"/v1/jobs/{job}").status_code == 200
             for path in ("jobs", "models", "capacity", "usage"):
                 assert client.get(f"/v1/{path}").status_code == 200
+        form = {"data": {"purpose": "batch"}, "files": {"file": b"{}"}}
+        file = here.post("/v1/files", **form).json()["id"]
+        for client in (here, there):
+            for path in ("files", f"files/{file}", f"files/{file}/content"):
+                assert client.get(f"/v1/{path}").status_code == 200
+        assert there.delete(f"/v1/files/{file}").status_code == 200
         assert here.delete(f"/v1/jobs/{big}").status_code == 200
         assert there.delete(f"/v1/jobs/{small}").status_code == 200
         assert here.delete(f"/v1/jobs/{failing}").status_code == 200

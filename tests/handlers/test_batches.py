@@ -1,0 +1,551 @@
+"""batches: files of requests become jobs, and their answers files."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import Mock
+
+import httpx
+import pytest
+
+from lambdas.domain.job import Status
+from lambdas.handlers import batches
+from tests.handlers.region import (
+    HERE,
+    LEASE,
+    MODEL,
+    NEXT,
+    START_S,
+    DiedError,
+    Region,
+    Reply,
+    aws,
+)
+
+ENDPOINT = "/v1/embeddings"
+DAY_S = 86_400
+
+
+def line(number: int, **changes: Any) -> dict[str, Any]:
+    """One request of a batch."""
+    body = {"model": MODEL, "input": f"text {number}"}
+    request = {"custom_id": f"line-{number}", "method": "POST", "url": ENDPOINT, "body": body}
+    return request | changes
+
+
+def upload(region: Region, lines: list[Any], *, tenant: str = "acme") -> str:
+    """Bring a batch's file."""
+    text = "\n".join(each if isinstance(each, str) else json.dumps(each) for each in lines)
+    form = httpx.Request(
+        "POST", "http://x", data={"purpose": "batch"}, files={"file": ("in.jsonl", text)}
+    )
+    reply = region.ask(
+        "POST /v1/files",
+        raw=form.read(),
+        headers={"Content-Type": form.headers["content-type"]},
+        tenant=tenant,
+    )
+    assert reply.status == 200, reply.text
+    return str(reply.json["id"])
+
+
+def ask_for(region: Region, file: str, *, headers: Any = None, **changes: Any) -> Reply:
+    """Ask for a batch of a file."""
+    caller = {name: changes.pop(name) for name in ("tenant", "in_flight") if name in changes}
+    body = {"input_file_id": file, "endpoint": ENDPOINT, "completion_window": "24h"} | changes
+    return region.ask("POST /v1/batches", body=body, headers=headers, **caller)
+
+
+def begun(region: Region, lines: list[Any], **options: Any) -> str:
+    """A batch that must be taken; its id."""
+    reply = ask_for(region, upload(region, lines, tenant=options.get("tenant", "acme")), **options)
+    assert reply.status == 200, reply.text
+    return str(reply.json["id"])
+
+
+def work(region: Region, *, runs: int = 1, seconds: float = 100) -> None:
+    """Let the function run, with so much time each."""
+    for _ in range(runs):
+        until_s = region.now_s + seconds
+        context = Mock()
+        context.get_remaining_time_in_millis = lambda until_s=until_s: int(
+            1000 * (until_s - region.now_s)
+        )
+        region.handler(batches)({"format": 1}, context)
+
+
+def view(region: Region, batch: str, *, tenant: str = "acme") -> dict[str, Any]:
+    """A batch as the API shows it."""
+    reply = region.ask("GET /v1/batches/{id}", job=batch, tenant=tenant)
+    assert reply.status == 200, reply.text
+    return dict(reply.json)
+
+
+def counts(region: Region, batch: str) -> tuple[int, int, int]:
+    """Total, completed and failed lines."""
+    found = view(region, batch)["request_counts"]
+    return found["total"], found["completed"], found["failed"]
+
+
+def content(region: Region, file: str, *, tenant: str = "acme") -> list[dict[str, Any]]:
+    """The lines of a file."""
+    reply = region.ask(
+        "GET /v1/files/{id}/content",
+        job=file,
+        content_type="application/octet-stream",
+        tenant=tenant,
+    )
+    assert reply.status == 200, reply.text
+    return [json.loads(each) for each in reply.text.splitlines()]
+
+
+def jobs(region: Region, tenant: str = "acme") -> dict[str, str]:
+    """The tenant's jobs of the last two days, with their states."""
+    found: dict[str, str] = {}
+    for days in (0, 1):
+        day = datetime.fromtimestamp(region.now_s - days * DAY_S, UTC).date().isoformat()
+        listed = region.ledger.jobs_of(tenant, day, limit=500)
+        many = region.ledger.get_many(each for each, _ in listed)
+        found |= {each: job.status.value for each, job in many.items()}
+    return found
+
+
+def answer(
+    region: Region, *, fail: Callable[[int], bool] = lambda _: False, tenant: str = "acme"
+) -> int:
+    """Have the model work off all jobs that wait; how many there were."""
+    waiting = [job for job, status in jobs(region, tenant).items() if status == Status.QUEUED]
+    for number, job in enumerate(sorted(waiting)):
+        if fail(number):
+            region.start(job)
+            outcome = region.ledger.apply(
+                region.job(job),
+                "fail",
+                now_ms=int(region.now_s * 1000),
+                finished_ms=int(region.now_s * 1000),
+                error={"code": "model_error", "message": "no"},
+            )
+            assert outcome.won
+        else:
+            output = {
+                "data": [{"embedding": [1.0], "index": 0}],
+                "usage": {"prompt_tokens": 3, "total_tokens": 3},
+            }
+            region.complete(job, output)
+    return len(waiting)
+
+
+def test_a_batch_is_taken_and_its_function_called(region: Region) -> None:
+    """What OpenAI's client reads of a new batch is all there."""
+    file = upload(region, [line(0)])
+
+    reply = ask_for(region, file, metadata={"purpose": "test"})
+
+    told = reply.json
+    assert reply.status == 200
+    assert told["id"].startswith("batch_")
+    assert (told["object"], told["status"], told["endpoint"]) == ("batch", "validating", ENDPOINT)
+    assert (told["input_file_id"], told["completion_window"]) == (file, "24h")
+    assert (told["created_at"], told["expires_at"]) == (START_S, START_S + DAY_S)
+    assert told["metadata"] == {"purpose": "test"}
+    assert told["request_counts"] == {"total": 0, "completed": 0, "failed": 0}
+    assert [b["function"] for b in region.lambda_.bells] == [region.names.function("batches")]
+    assert view(region, told["id"]) == told
+
+
+def test_a_batch_is_answered_line_by_line(region: Region) -> None:
+    """Every line is in one of the two files, under the name that its client gave it."""
+    batch = begun(region, [line(number) for number in range(4)])
+    work(region)
+    assert view(region, batch)["status"] == "in_progress"
+    assert counts(region, batch) == (4, 0, 0)
+    assert {region.job(job).tier for job in jobs(region)} == {"batch"}
+    assert {region.job(job).deadline_ms for job in jobs(region)} == {1000 * (START_S + DAY_S)}
+    assert len(region.messages(tier="batch")) == 4
+
+    failing = sorted(jobs(region))[1]
+    assert answer(region, fail=lambda number: number == 1) == 4
+    work(region)
+
+    told = view(region, batch)
+    assert told["status"] == "completed"
+    assert counts(region, batch) == (4, 3, 1)
+    assert told["usage"]["total_tokens"] == 9
+    assert told["model"] == MODEL
+    good, bad = content(region, told["output_file_id"]), content(region, told["error_file_id"])
+    assert {each["custom_id"] for each in good + bad} == {f"line-{n}" for n in range(4)}
+    for each in good:
+        assert each["error"] is None
+        assert each["response"]["status_code"] == 200
+        assert each["response"]["body"]["object"] == "list"
+        assert each["id"].startswith("batch_req_")
+    (lost,) = bad
+    assert lost["response"]["request_id"] == failing
+    assert lost["response"]["status_code"] == 502
+    assert lost["response"]["body"]["error"]["code"] == "model_error"
+    for name in ("output_file_id", "error_file_id"):
+        record = region.ask("GET /v1/files/{id}", job=told[name]).json
+        assert (record["purpose"], record["expires_at"] > START_S) == ("batch_output", True)
+    # Nothing else is left that holds what the files do.
+    assert not [key for _, key in region.objects() if key.startswith("batches/")]
+
+
+def test_a_batch_with_a_bad_line_fails_as_a_whole(region: Region) -> None:
+    """Each fault is told with its line, before any GPU has worked."""
+    lines = [
+        line(0),
+        "",
+        "{broken",
+        line(0),
+        line(1, method="GET"),
+        line(2, url="/v1/chat/completions"),
+        line(3, body={"model": "unknown", "input": "x"}),
+        line(4, body={"model": MODEL}),
+        line(5, body=[]),
+        line(6, custom_id=""),
+        {"custom_id": "x"},
+        line(7, body={"model": MODEL, "input": "x" * 1_100_000}),
+    ]
+    batch = begun(region, lines)
+    work(region)
+
+    told = view(region, batch)
+    assert (told["status"], told["failed_at"]) == ("failed", START_S)
+    assert [(e["line"], e["code"], e["param"]) for e in told["errors"]["data"]] == [
+        (3, "invalid_json_line", None),
+        (4, "duplicate_custom_id", "custom_id"),
+        (5, "invalid_method", "method"),
+        (6, "mismatched_url", "url"),
+        (7, "model_not_found", "model"),
+        (8, "missing_field", "input"),
+        (9, "invalid_value", "body"),
+        (10, "invalid_value", "custom_id"),
+        (11, "missing_required_parameter", "method"),
+        (12, "too_large", None),
+    ]
+    assert "x" * 20 not in json.dumps(told)
+    assert jobs(region) == {}
+    assert not [key for _, key in region.objects() if key.startswith("batches/")]
+
+
+@pytest.mark.parametrize("lines", [["\n\n", ""], [line(n) for n in range(70)]])
+def test_few_errors_are_told_and_an_empty_file_is_one(region: Region, lines: list[Any]) -> None:
+    """The ledger holds no list of fifty thousand faults."""
+    wrong = [each if isinstance(each, str) else each | {"method": "PUT"} for each in lines]
+    batch = begun(region, wrong)
+    work(region)
+
+    told = view(region, batch)["errors"]["data"]
+    assert len(told) == (1 if isinstance(lines[0], str) else 50)
+
+
+def test_a_batch_takes_half_of_what_its_tenant_may_have_unfinished(region: Region) -> None:
+    """The tenant's interactive requests find room beside its batches."""
+    first = begun(region, [line(n) for n in range(4)], in_flight=4)
+    second = begun(region, [line(n) for n in range(4)], in_flight=4)
+
+    done = 0
+    for _ in range(5):
+        work(region, seconds=25)
+        waiting = [status for status in jobs(region).values() if status == Status.QUEUED]
+        assert len(waiting) <= 2
+        done += answer(region)
+    work(region)
+
+    assert done == 8
+    assert {view(region, batch)["status"] for batch in (first, second)} == {"completed"}
+
+
+def test_a_cancelled_batch_keeps_what_was_answered(region: Region) -> None:
+    """What was paid for is not thrown away, and nothing more is begun."""
+    batch = begun(region, [line(n) for n in range(6)], in_flight=8)
+    work(region)
+    done, running, *waiting = sorted(jobs(region))
+    region.complete(done, {"data": []})
+    region.start(running)
+
+    reply = region.ask("POST /v1/batches/{id}/cancel", job=batch)
+    assert (reply.status, reply.json["status"]) == (200, "cancelling")
+    work(region)
+    assert view(region, batch)["status"] == "cancelling"
+    assert {region.job(job).status for job in waiting} == {Status.CANCELLED}
+    assert len(jobs(region)) == 4
+    region.ledger.apply(
+        region.job(running),
+        "complete",
+        now_ms=int(region.now_s * 1000),
+        finished_ms=int(region.now_s * 1000),
+        output=region.job(done).output,
+    )
+    work(region)
+
+    told = view(region, batch)
+    assert (told["status"], counts(region, batch)) == ("cancelled", (6, 2, 4))
+    assert told["cancelled_at"] >= told["cancelling_at"]
+    assert len(content(region, told["output_file_id"])) == 2
+    bad = content(region, told["error_file_id"])
+    assert {each["error"]["code"] for each in bad} == {"batch_cancelled"}
+    assert region.ask("POST /v1/batches/{id}/cancel", job=batch).json["status"] == "cancelled"
+
+
+def test_a_batch_that_nobody_looked_into_is_cancelled_at_once(region: Region) -> None:
+    """Its file is not even read."""
+    batch = begun(region, [line(0)])
+    region.ask("POST /v1/batches/{id}/cancel", job=batch)
+    work(region)
+
+    assert (view(region, batch)["status"], jobs(region)) == ("cancelled", {})
+
+
+def test_a_batch_expires_with_what_did_not_start(region: Region) -> None:
+    """24 hours are what its client waits for."""
+    batch = begun(region, [line(n) for n in range(6)], in_flight=8)
+    work(region)
+    done, *late = sorted(jobs(region))
+    region.complete(done, {"data": []})
+    region.sleep(DAY_S)
+    for job in late:
+        assert region.ask("GET /v1/jobs/{id}", job=job).json["status"] == "expired"
+    work(region)
+
+    told = view(region, batch)
+    assert (told["status"], counts(region, batch)) == ("expired", (6, 1, 5))
+    assert told["expired_at"] >= told["expires_at"]
+    bad = content(region, told["error_file_id"])
+    assert {each["error"]["code"] for each in bad} == {"batch_expired"}
+    assert {each["response"] is None for each in bad} == {True}
+
+
+def test_a_batch_ends_whatever_becomes_of_its_jobs(region: Region) -> None:
+    """A model that was taken out of the configuration ends none of its jobs."""
+    batch = begun(region, [line(0)])
+    work(region)
+    region.start(next(iter(jobs(region))))
+    region.sleep(DAY_S + 3 * 3600)
+    work(region)
+
+    assert view(region, batch)["status"] == "expired"
+
+
+def test_large_inputs_and_answers_travel_through_buckets(region: Region) -> None:
+    """Most answers of language models do not fit into the ledger."""
+    noise = "".join(chr(33 + n * 7919 % 9000) for n in range(20_000))
+    batch = begun(region, [line(0, body={"model": MODEL, "input": noise})])
+    work(region)
+    (job,) = jobs(region)
+    assert region.job(job).input_key is not None
+    key = "results/large"
+    aws("s3", HERE).put_object(
+        Bucket=region.names.bucket(HERE), Key=key, Body=json.dumps({"data": [noise]}).encode()
+    )
+    region.complete(job, key=key)
+    work(region)
+
+    (told,) = content(region, view(region, batch)["output_file_id"])
+    assert told["response"]["body"]["data"] == [noise]
+
+
+def test_an_answer_that_is_gone_or_of_another_form_is_an_error(region: Region) -> None:
+    """One line without an answer holds up nobody."""
+    batch = begun(region, [line(n) for n in range(3)])
+    work(region)
+    gone, strange, erased = sorted(jobs(region))
+    region.complete(gone, key="results/gone")
+    region.complete(strange, ["no embeddings"])
+    region.complete(erased, {"data": []})
+    region.ask("DELETE /v1/jobs/{id}", job=erased)
+    work(region)
+
+    told = {
+        each["id"].removeprefix("batch_req_"): each
+        for each in content(region, view(region, batch)["error_file_id"])
+    }
+    assert told[gone[4:]]["error"]["code"] == "output_unavailable"
+    assert told[strange[4:]]["response"]["body"]["error"]["code"] == "invalid_output"
+    assert told[erased[4:]]["error"]["code"] == "job_erased"
+    assert counts(region, batch) == (3, 0, 3)
+
+
+def test_a_repeated_request_is_the_same_batch(region: Region) -> None:
+    """OpenAI's client repeats by itself what it got no answer to: no GPU works twice."""
+    file = upload(region, [line(0)])
+    keyed = [ask_for(region, file, headers={"Idempotency-Key": "k"}) for _ in range(2)]
+    assert keyed[0].json["id"] == keyed[1].json["id"]
+    assert keyed[1].headers["Idempotent-Replayed"] == "true"
+    reused = ask_for(region, file, headers={"Idempotency-Key": "k"}, metadata={"a": "b"})
+    assert (reused.status, reused.error["code"]) == (409, "idempotency_key_reused")
+
+    first = ask_for(region, file, metadata={"a": "c"})
+    again = ask_for(region, file, metadata={"a": "c"}, headers={"x-stainless-retry-count": "1"})
+    another = ask_for(region, file, metadata={"a": "c"}, headers={"x-stainless-retry-count": "0"})
+    assert first.json["id"] == again.json["id"] != another.json["id"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "param"),
+    [
+        ({"endpoint": "/v1/images"}, 400, "endpoint"),
+        ({"completion_window": "1h"}, 400, "completion_window"),
+        ({"input_file_id": "file-" + "a" * 26}, 400, "input_file_id"),
+        ({"input_file_id": "nonsense"}, 400, "input_file_id"),
+        ({"input_file_id": None}, 400, "input_file_id"),
+        ({"metadata": {"a": 1}}, 400, "metadata"),
+        ({"metadata": {"a": "x" * 513}}, 400, "metadata"),
+        ({"output_expires_after": {"seconds": 3600}}, 400, "output_expires_after"),
+        ({"output_expires_after": {"anchor": "created_at", "seconds": 1}}, 400, None),
+        ({"colour": "red"}, 400, "colour"),
+    ],
+)
+def test_a_wrong_request_is_refused(
+    region: Region, changes: dict[str, Any], status: int, param: str | None
+) -> None:
+    """Nothing is begun of what was not understood."""
+    reply = ask_for(region, upload(region, [line(0)]), **changes)
+
+    assert reply.status == status
+    assert reply.error["param"] == param or param is None
+    assert region.ask("GET /v1/batches").json["data"] == []
+
+
+def test_another_tenants_batch_looks_like_none(region: Region) -> None:
+    """Whoever can tell the two apart can count another tenant's batches."""
+    batch = begun(region, [line(0)])
+    for route in ("GET /v1/batches/{id}", "POST /v1/batches/{id}/cancel"):
+        strange = region.ask(route, job=batch, tenant="rival")
+        assert strange.text == region.ask(route, job="batch_" + "a" * 26).text
+        assert strange.error["code"] == "batch_not_found"
+    foreign = ask_for(region, view(region, batch)["input_file_id"], tenant="rival")
+    assert (foreign.status, foreign.error["code"]) == (400, "file_not_found")
+
+
+def test_batches_are_listed_page_by_page(region: Region) -> None:
+    """OpenAI's client goes on with the last one's id."""
+    made = []
+    for number in range(3):
+        made.append(begun(region, [line(number)]))
+        region.sleep(1)
+    begun(region, [line(9)], tenant="rival")
+
+    page = region.ask("GET /v1/batches", query={"limit": "2"}).json
+    rest = region.ask("GET /v1/batches", query={"limit": "2", "after": page["last_id"]}).json
+
+    assert [each["id"] for each in page["data"] + rest["data"]] == made[::-1]
+    assert (page["has_more"], rest["has_more"]) == (True, False)
+    for wrong in ({"limit": "0"}, {"limit": "101"}, {"after": "x"}):
+        assert region.ask("GET /v1/batches", query=wrong).status == 400
+
+
+def test_a_lost_regions_batch_goes_on_in_another(region: Region) -> None:
+    """Its pieces went with its region; its file and its jobs did not."""
+    batch = begun(region, [line(n) for n in range(3)])
+    work(region)
+    made = set(jobs(region))
+    for _, key in region.objects():
+        if key.startswith("batches/"):
+            aws("s3", HERE).delete_object(Bucket=region.names.bucket(HERE), Key=key)
+    aws("dynamodb").put_item(
+        TableName=region.names.ledger,
+        Item={
+            "pk": {"S": f"region#{HERE}"},
+            "epoch": {"N": "2"},
+            "sequence": {"N": "9"},
+            "state": {"S": "lost"},
+        },
+    )
+    region.see(peers={HERE: {"state": "lost"}}, lease=LEASE)
+    there = region.elsewhere(NEXT)
+    work(there)
+    assert view(region, batch)["status"] == "in_progress"
+    assert counts(region, batch)[0] == 3
+    assert answer(region) == 3
+    work(there)
+
+    assert view(region, batch)["status"] == "completed"
+    assert set(jobs(region)) == made
+    output = view(region, batch)["output_file_id"]
+    assert (region.names.bucket(NEXT), f"outputs/{output}") in region.objects()
+    assert len(content(there, output)) == 3
+
+
+@pytest.mark.parametrize("lease", [{"state": "drained", "until_ms": 10**15}, {"until_ms": 1}])
+def test_a_region_that_may_not_work_leaves_its_batches_alone(
+    region: Region, lease: dict[str, Any]
+) -> None:
+    """Another region may have them already."""
+    begun(region, [line(0)])
+    region.see(lease={"epoch": 1, "state": "serving"} | lease)
+    work(region)
+
+    assert jobs(region) == {}
+
+
+def test_what_was_kept_is_forgotten(region: Region) -> None:
+    """Files and batches go when nobody may read them any more."""
+    batch = begun(region, [line(0)])
+    work(region)
+    answer(region)
+    work(region)
+    region.sleep(region.policy.retention_s + 3600 - region.now_s % 1800)
+    work(region)
+
+    assert region.ask("GET /v1/batches/{id}", job=batch).status == 404
+    assert region.ask("GET /v1/batches").json["data"] == []
+    assert not [key for _, key in region.objects() if key.startswith(("files/", "outputs/"))]
+
+
+WRITES = (
+    "PutItem",
+    "UpdateItem",
+    "PutObject",
+    "DeleteObjects",
+    "SendMessageBatch",
+    "Invoke",
+)
+"""What leaves a trace: of a read that was the last call nothing is left."""
+
+
+def test_a_death_after_any_write_changes_nothing(region: Region) -> None:
+    """Whichever write was the function's last, the next run does the rest, and nothing twice."""
+    deaths = 0
+    for fatal in range(1, 40):
+        tenant = f"tenant-{fatal}"
+        batch = begun(region, [line(0), line(1)], tenant=tenant)
+        if not died_at(region, fatal, tenant):
+            break
+        deaths += 1
+        for _ in range(3):
+            work(region, seconds=21)
+            answer(region, tenant=tenant)
+        told = view(region, batch, tenant=tenant)
+        assert (told["status"], told["request_counts"]) == (
+            "completed",
+            {"total": 2, "completed": 2, "failed": 0},
+        ), (fatal, told)
+        good = content(region, told["output_file_id"], tenant=tenant)
+        assert [each["custom_id"] for each in good] == ["line-0", "line-1"]
+        assert len(jobs(region, tenant)) == 2
+    assert deaths > 10
+
+
+def died_at(region: Region, fatal: int, tenant: str) -> bool:
+    """Let the function work until the write of that number is its last; whether there was one."""
+    left = [fatal]
+
+    def count() -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise DiedError
+
+    region.forget_environments()
+    for _ in range(3):
+        region.faults = {f"{name} done": count for name in WRITES}
+        try:
+            work(region, seconds=21)
+        except DiedError:
+            return True
+        finally:
+            region.faults = {}
+            region.forget_environments()
+        answer(region, tenant=tenant)
+    return False
