@@ -366,12 +366,14 @@ def test_prod_encrypts_with_keys_of_its_own(prod: Assembly) -> None:
 
 def test_replication_of_encrypted_payloads_names_both_keys(prod: Assembly) -> None:
     """Without them S3 silently leaves encrypted objects where they are."""
-    (rule,) = payloads(prod)["ReplicationConfiguration"]["Rules"]
+    rules = payloads(prod)["ReplicationConfiguration"]["Rules"]
 
-    assert rule["SourceSelectionCriteria"] == {"SseKmsEncryptedObjects": {"Status": "Enabled"}}
-    assert rule["Destination"]["EncryptionConfiguration"] == {
-        "ReplicaKmsKeyID": "arn:aws:kms:us-east-2:123456789012:alias/spillway-prod-replica"
-    }
+    assert len(rules) == 2
+    for rule in rules:
+        assert rule["SourceSelectionCriteria"] == {"SseKmsEncryptedObjects": {"Status": "Enabled"}}
+        assert rule["Destination"]["EncryptionConfiguration"] == {
+            "ReplicaKmsKeyID": "arn:aws:kms:us-east-2:123456789012:alias/spillway-prod-replica"
+        }
     aliases = {(a.stack, a.properties["AliasName"]) for a in prod.resources("AWS::KMS::Alias")}
     assert ("Replica-us-east-2", "alias/spillway-prod-replica") in aliases
     assert ("Region-us-east-1", "alias/spillway-prod") in aliases
