@@ -31,7 +31,7 @@ from spillway.twin.calls import Call, Hook
 from spillway.twin.functions import Report
 from spillway.twin.twin import Twin
 
-BACKGROUND = ("beat", "sweep", "release")
+BACKGROUND = ("beat", "sweep", "batches", "release")
 """Functions that run without jobs too."""
 
 SOCKET_CPU_S = 0.0005

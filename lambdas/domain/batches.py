@@ -90,7 +90,8 @@ class Batch:
         models: What its key may use, as JSON; None for all.
         tiers: How urgently its key may ask, as JSON; None for any.
         in_flight_max: Unfinished jobs that its tenant may have.
-        metadata: The client's own JSON.
+        metadata: The client's own JSON, of which the tenant's rules left this.
+        masks: Those rules, as JSON, for the metadata of its lines.
         kept_s: How long its files are to be kept.
         bounds: The first line of each block, and the number of lines at the end, as JSON; None
             until they are cut, and again when another region took over.
@@ -132,6 +133,7 @@ class Batch:
     models: str | None = None
     tiers: str | None = None
     metadata: str | None = None
+    masks: str | None = None
     bounds: str | None = None
     total: int = 0
     model: str | None = None
@@ -174,6 +176,7 @@ class Batch:
             tiers=_set(self.tiers),
             rate_per_s=0,
             in_flight_max=self.in_flight_max,
+            metadata_mask=json.loads(self.masks) if self.masks else {},
         )
 
     def job(self, line: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lambdas.adapters.batches import BatchRecords
-from lambdas.adapters.clock import now_ms
+from lambdas.adapters.clock import now_ms, now_s
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.logs import logger
 from lambdas.domain.admission import Caller
@@ -27,10 +27,13 @@ from lambdas.domain.batches import (
 from lambdas.domain.errors import conflict, invalid, not_found, too_large
 from lambdas.domain.files import BROUGHT, PAGE_MAX, is_file_id, read_limit
 from lambdas.domain.job import ENTROPY_BYTES_MIN
+from lambdas.domain.masking import masked
 from lambdas.domain.policy import Policy
 from lambdas.domain.requests import check_tier, compact, read_document, read_idempotency_key
 from lambdas.handlers.api import Request, Route, answer
+from lambdas.handlers.counting import Quotas
 from lambdas.handlers.files import Files
+from lambdas.handlers.rates import Rates
 
 PAGE_DEFAULT = 20
 CHANGE_TRIES_MAX = 5
@@ -50,6 +53,8 @@ class BatchRoutes:
     records: BatchRecords
     files: Files
     functions: Functions
+    rates: Rates
+    quotas: Quotas
 
     def routes(self) -> Mapping[str, Route]:
         """What answers each route."""
@@ -71,6 +76,8 @@ class BatchRoutes:
         earlier = self._repeated(request, digest) if key is None else self.records.get(batch.id)
         if earlier is None:
             self._input(caller.tenant, asked)
+            self.rates.count(caller)
+            self.quotas.check(caller, at_s=now_s())
             earlier = self.records.create(batch)
         if earlier is not None:
             if earlier.tenant != caller.tenant or earlier.request_hash != digest:
@@ -175,6 +182,7 @@ class BatchRoutes:
 
     def _batch(self, asked: BatchRequest, caller: Caller, key: str | None, digest: bytes) -> Batch:
         at_ms, kept = now_ms(), asked.output_expires_after
+        metadata = masked(asked.metadata, caller.metadata_mask)
         window_s = min(WINDOW_S, self.policy.deadline_s_max)
         return Batch(
             id=batch_id(caller.tenant, key, secrets.token_bytes(ENTROPY_BYTES_MIN)),
@@ -191,7 +199,8 @@ class BatchRoutes:
             kept_s=min(kept.seconds, self.policy.retention_s) if kept else self.policy.retention_s,
             models=_list(caller.models),
             tiers=_list(caller.tiers),
-            metadata=json.dumps(asked.metadata) if asked.metadata else None,
+            metadata=json.dumps(metadata) if metadata else None,
+            masks=json.dumps(dict(caller.metadata_mask)) if caller.metadata_mask else None,
         )
 
 

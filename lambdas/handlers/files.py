@@ -26,6 +26,7 @@ from lambdas.domain.multipart import read_form
 from lambdas.domain.policy import Policy
 from lambdas.domain.regions import LOST
 from lambdas.handlers.api import Request, Route, answer
+from lambdas.handlers.rates import Rates
 from lambdas.handlers.snapshots import Snapshots
 
 ANSWER_BYTES_MAX = 5_500_000
@@ -42,6 +43,7 @@ class Files:
     objects: FileObjects
     payloads: Payloads
     snapshots: Snapshots
+    rates: Rates
 
     def routes(self) -> Mapping[str, Route]:
         """What answers each route."""
@@ -57,6 +59,7 @@ class Files:
         """`POST /v1/files`: two copies of the bytes, then the record, which is the acceptance."""
         form = read_form(request.headers.get("content-type", ""), request.body)
         upload = read_upload(form, retention_s=self.policy.retention_s)
+        self.rates.count(request.known_caller)
         at_ms = now_ms()
         identity = file_id(at_ms, secrets.token_bytes(ENTROPY_BYTES_MIN))
         key = f"files/{identity}"

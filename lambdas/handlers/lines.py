@@ -18,6 +18,7 @@ from lambdas.domain.batch_lines import read_job, read_line
 from lambdas.domain.batches import GRACE_MS, Batch, BatchStatus, room, stopped
 from lambdas.domain.errors import ApiError
 from lambdas.domain.job import Job, Status
+from lambdas.domain.masking import masked
 from lambdas.domain.policy import Policy
 from lambdas.domain.regions import LOST
 from lambdas.domain.requests import Submission
@@ -203,6 +204,7 @@ class Lines:
 
     def _job(self, batch: Batch, identity: str, submission: Submission, at_ms: int) -> Job:
         request = submission.request
+        metadata = masked(request.metadata, batch.caller.metadata_mask)
         packed = payloads.pack(submission.input_bytes)
         key = payloads.input_key(identity, submission.digest) if packed is None else None
         copied = None
@@ -225,7 +227,7 @@ class Lines:
             input=packed,
             input_key=key,
             copied=copied,
-            metadata=json.dumps(request.metadata) if request.metadata else None,
+            metadata=json.dumps(metadata) if metadata else None,
             api=submission.api,
             background=submission.background or None,
         )

@@ -50,6 +50,7 @@ FUNCTIONS = {
     "beat",
     "sweep",
     "release",
+    "batches",
 }
 START_S = 1_700_002_800.0 - 240
 """Four minutes before a full hour, at which sweep looks for jobs whose retention is over."""
@@ -149,6 +150,7 @@ UNUSED: dict[str, tuple[str, ...]] = {
         "submit s3:ListBucket",
         "sweep s3:ListBucket",
     ),
+    "a batch or a file whose retention is over": ("batches dynamodb:DeleteItem ledger",),
     "a write that timed out is looked up": ("dispatch dynamodb:GetItem ledger",),
     "a moved job brings its input": ("dispatch s3:GetObject", "dispatch s3:PutObject"),
     "a job that cannot start goes back, or ends and is told": (
@@ -230,6 +232,29 @@ def upload(twin: Twin, client: httpx.Client) -> None:
     assert client.delete(f"/v1/jobs/{job.json()['id']}").status_code == 200
 
 
+def batch(twin: Twin, client: httpx.Client, large: str) -> None:
+    """Let a client have a batch answered."""
+    lines = [
+        {
+            "custom_id": text[:9],
+            "method": "POST",
+            "url": "/v1/embeddings",
+            "body": {"model": "embedder", "input": text},
+        }
+        for text in ("small one", large)
+    ]
+    text = "\n".join(map(json.dumps, lines))
+    form = client.post("/v1/files", data={"purpose": "batch"}, files={"file": text.encode()})
+    file = form.json()["id"]
+    asked = {"input_file_id": file, "endpoint": "/v1/embeddings", "completion_window": "24h"}
+    begun = client.post("/v1/batches", json=asked)
+    assert begun.status_code == 200, begun.text
+    twin.scheduler.run_for(150)
+    told = client.get(f"/v1/batches/{begun.json()['id']}").json()
+    assert (told["status"], told["request_counts"]["total"]) == ("completed", 2)
+    assert client.get("/v1/batches").json()["data"] == [told]
+
+
 def work(twin: Twin, operators: Directory) -> None:
     """Let a tenant do everything that the API offers, in two regions."""
     secret = base64.b64encode(bytes(range(32))).decode()
@@ -256,13 +281,14 @@ def work(twin: Twin, operators: Directory) -> None:
         here.post("/v1/jobs?wait=5", json={"model": "embedder", "input": "wait"})
         twin.scheduler.run_for(200)
         upload(twin, here)
+        batch(twin, here, letters)
         for client in (here, there):
             for job in (small, big, failing, late):
                 assert client.get(f"/v1/jobs/{job}").status_code == 200
             for path in ("jobs", "models", "capacity", "usage"):
                 assert client.get(f"/v1/{path}").status_code == 200
-        form = {"data": {"purpose": "batch"}, "files": {"file": b"{}"}}
-        file = here.post("/v1/files", **form).json()["id"]
+        form = here.post("/v1/files", data={"purpose": "batch"}, files={"file": b"{}"})
+        file = form.json()["id"]
         for client in (here, there):
             for path in ("files", f"files/{file}", f"files/{file}/content"):
                 assert client.get(f"/v1/{path}").status_code == 200
