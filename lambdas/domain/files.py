@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lambdas.domain.errors import ApiError, invalid, not_found, too_large
+from lambdas.domain.errors import ApiError, invalid, not_found
 from lambdas.domain.job import ENTROPY_BYTES_MIN
 from lambdas.domain.multipart import Part
 
-FILE_BYTES_MAX = 4_000_000
-"""Of a file that comes in one request: an event of Lambda holds 6 MB, and this one in base64."""
 CONTENT_BYTES_MAX = 4_000_000
 """Of a file that is given in the answer itself; a larger one is given as a link."""
 FILENAME_LENGTH_MAX = 255
@@ -136,8 +134,6 @@ def read_upload(form: Mapping[str, Part], *, retention_s: int) -> Upload:
         raise invalid(f"purpose is {BROUGHT}: files are there for batches.", param="purpose")
     if not file.body:
         raise invalid("file is empty.", param="file")
-    if len(file.body) > FILE_BYTES_MAX:
-        raise too_large(f"The file is larger than {FILE_BYTES_MAX} bytes.", param="file")
     return Upload(
         purpose=BROUGHT,
         filename=_filename(file.filename),

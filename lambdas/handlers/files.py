@@ -11,6 +11,7 @@ from lambdas.adapters.file_objects import FileObjects
 from lambdas.adapters.files import FileRecords
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
+from lambdas.domain.errors import too_large
 from lambdas.domain.files import (
     CONTENT_BYTES_MAX,
     File,
@@ -25,6 +26,7 @@ from lambdas.domain.job import ENTROPY_BYTES_MIN
 from lambdas.domain.multipart import read_form
 from lambdas.domain.policy import Policy
 from lambdas.domain.regions import LOST
+from lambdas.domain.requests import BODY_BYTES_MAX
 from lambdas.handlers.api import Request, Route, answer
 from lambdas.handlers.rates import Rates
 from lambdas.handlers.snapshots import Snapshots
@@ -57,6 +59,8 @@ class Files:
 
     def post(self, request: Request) -> dict[str, Any]:
         """`POST /v1/files`: two copies of the bytes, then the record, which is the acceptance."""
+        if len(request.body) > BODY_BYTES_MAX:
+            raise too_large(f"The form is larger than {BODY_BYTES_MAX} bytes.", param="file")
         form = read_form(request.headers.get("content-type", ""), request.body)
         upload = read_upload(form, retention_s=self.policy.retention_s)
         self.rates.count(request.known_caller)

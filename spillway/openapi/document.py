@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 from lambdas.domain.access import SCOPES, scope_needed
-from spillway.openapi import about_jobs, jobs, openai, overview, uploads
+from spillway.openapi import about_jobs, batches, jobs, openai, overview, uploads
 from spillway.openapi.answers import Error
 from spillway.openapi.refusals import (
     EVERYWHERE,
@@ -29,6 +29,7 @@ OPERATIONS: Final = (
     *about_jobs.OPERATIONS,
     *uploads.OPERATIONS,
     *openai.OPERATIONS,
+    *batches.OPERATIONS,
     *overview.OPERATIONS,
 )
 """Every route of the API."""
@@ -60,6 +61,7 @@ INFO: Final = {
 GROUPS: Final = {
     "Jobs": "Work for a model, with a place in a queue.",
     "OpenAI": "The same jobs, in the words of OpenAI's clients.",
+    "Batches": "Files of requests, answered within a day, for OpenAI's clients.",
     "Uploads": "Inputs that do not fit into a request.",
     "Usage": "What the tenant used.",
     "Models": "What can be asked, and how long that would take.",

@@ -98,6 +98,11 @@ REFUSALS = _table(
         "upload_not_found",
         "there is no such upload, or it is older than a day",
     ),
+    ("file_not_found", 404, MISSING, "file_not_found", "there is no such file"),
+    ("no_file", 400, INVALID, "file_not_found", "input_file_id names no file of the tenant"),
+    ("batch_not_found", 404, MISSING, "batch_not_found", "there is no such batch"),
+    ("batch_finished", 409, CONFLICT, "batch_finished", "it ended, or is ending"),
+    ("batch_changing", 409, CONFLICT, "batch_changing", "it is changing just now; try again"),
     ("upload_incomplete", 409, CONFLICT, "upload_incomplete", "a part of it is not there"),
     ("upload_used", 409, CONFLICT, "upload_used", "the upload became a job: erase that"),
     (

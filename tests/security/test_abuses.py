@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from unittest.mock import Mock
 
+import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -44,12 +45,31 @@ def _tail(job: str) -> str:
     return job.removeprefix("job_")
 
 
+def file_of(region: Region) -> str:
+    """A file of the tenant `acme`."""
+    form = httpx.Request(
+        "POST", "http://x", data={"purpose": "batch"}, files={"file": ("in.jsonl", b"{}")}
+    )
+    headers = {"Content-Type": form.headers["content-type"]}
+    reply = region.ask("POST /v1/files", raw=form.read(), headers=headers)
+    return str(reply.json["id"])
+
+
+def batch_of(region: Region) -> str:
+    """A batch of the tenant `acme`."""
+    asked = {"endpoint": "/v1/embeddings", "completion_window": "24h"}
+    reply = region.ask("POST /v1/batches", body={"input_file_id": file_of(region), **asked})
+    return str(reply.json["id"])
+
+
 OWN: Mapping[str, Callable[[Region], str]] = {
     "/v1/jobs": job_of,
     "/v1/embeddings": lambda region: "embd-" + _tail(job_of(region, "POST /v1/embeddings")),
     # The model of these tests speaks embeddings only: ids of the other routes are made up.
     "/v1/chat/completions": lambda region: "chatcmpl-" + _tail(job_of(region)),
     "/v1/responses": lambda region: "resp_" + _tail(job_of(region)),
+    "/v1/files": file_of,
+    "/v1/batches": batch_of,
     "/v1/uploads": lambda region: str(region.ask("POST /v1/uploads", body={"bytes": 1}).json["id"]),
 }
 """What belongs to somebody, by the beginning of its routes."""
