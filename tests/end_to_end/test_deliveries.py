@@ -12,6 +12,9 @@ from tests.end_to_end.world import RECOVERY_S, Script, Tenant, World, noise
 LEASE_S = 130.0
 """Request TTL 60 s, invocation 10 s, margin 60 s."""
 
+SWEEP_S = 60
+"""Between two looks at leases that ran out."""
+
 
 @pytest.fixture(scope="module")
 def client(module_world: World) -> Tenant:
@@ -540,3 +543,25 @@ def test_a_job_past_its_deadline_expires_without_the_gpu(world: World, client: T
     assert (seen["status"], seen["error"]["code"]) == ("expired", "deadline_exceeded")
     assert client.view(late)["status"] == "expired"
     assert script.runs["late"] == 0
+
+
+def test_a_running_job_is_bounded_by_its_models_timeout(world: World, client: Tenant) -> None:
+    """A model that hangs must not hold its slot for the six days that its job may wait."""
+    model = world.deployment.models["small"]
+    world.model("small").answers(Script(), service_s=100_000)
+    before = len(world.calls)
+    job = client.submit(input={"name": "hangs"}, deadline_s=518_400)
+    world.assert_rest(RECOVERY_S)
+
+    view = client.view(job)
+    assert (view["status"], view["attempt"]) == ("failed", model.attempts_max)
+    asked = [
+        call.params
+        for call in list(world.calls)[before:]
+        if call.operation == "InvokeEndpointAsync" and call.params["InferenceId"].startswith(job)
+    ]
+    assert len(asked) == model.attempts_max
+    assert {each["InvocationTimeoutSeconds"] for each in asked} == {model.invocation_timeout_s}
+    assert {each["RequestTTLSeconds"] for each in asked} == {model.request_ttl_s}
+    longest_s = model.request_ttl_s + model.invocation_timeout_s + 60 + SWEEP_S
+    assert view["timings"]["model_s"] <= longest_s

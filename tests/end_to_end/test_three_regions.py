@@ -113,6 +113,44 @@ def test_a_large_input_is_in_two_regions_when_its_job_is_accepted(
         assert len({copy["Body"].read() for copy in copies}) == 1
 
 
+def test_an_upload_becomes_a_job_of_any_region_once_all_have_it(
+    world: World, client: Tenant
+) -> None:
+    """A gigabyte is written once, by a client that may be led to another region afterwards."""
+    world.model("small").answers(Script())
+    home, elsewhere, _ = world.deployment.regions
+    content = b'{"name": "uploaded"}'
+    api, links = client.client(home), world.twin.link_client()
+    upload = api.post("/v1/uploads", json={"bytes": len(content)}).json()
+    written = links.put(upload["url"], content=content, headers=upload["headers"])
+    assert written.status_code == 200
+    asked = {"model": "small", "tier": "interactive", "input_upload": upload["id"]}
+
+    early = client.post(asked, region=elsewhere)
+    assert (early.status_code, early.json()["error"]["code"]) == (429, "upload_not_ready")
+    world.run_for(float(early.headers["Retry-After"]) + 1)
+    accepted = client.post(asked, region=elsewhere)
+    assert accepted.status_code == 202, accepted.text
+    job = accepted.json()["id"]
+    world.assert_rest()
+
+    view = client.view(job, region=home)
+    assert (view["status"], view["region"]) == ("completed", elsewhere)
+    assert view["output"] == {"answer": "uploaded"}
+    (call,) = [
+        call
+        for call in world.calls.of(operation="InvokeEndpointAsync")
+        if call.params["InferenceId"].startswith(job)
+    ]
+    # From the copy that is there: nothing was brought.
+    assert call.params["InputLocation"].startswith(f"s3://{world.names.replica_bucket(elsewhere)}/")
+    assert client.client(home).delete(f"/v1/jobs/{job}").status_code == 200
+    for place in world.deployment.regions:
+        for bucket in (world.names.bucket(place), world.names.replica_bucket(place)):
+            left = world.aws("s3", place).list_objects_v2(Bucket=bucket).get("Contents", ())
+            assert not [each["Key"] for each in left if upload["id"] in each["Key"]]
+
+
 def test_a_region_whose_ledger_is_out_of_reach_is_not_ready_and_refuses(
     world: World, client: Tenant
 ) -> None:
