@@ -33,11 +33,13 @@ from spillway.directory import add_tenant
 from spillway.leases import Leases
 from spillway.twin.calls import CallLog, Fault
 from spillway.twin.containers import Answer, Factory, LocalProcess, Python
-from spillway.twin.http import Transport
+from spillway.twin.http import LinkTransport, Transport
 from spillway.twin.regions import Side
 from spillway.twin.twin import Twin
 
 TENANT: Final = "test"
+HOST: Final = "twin"
+"""Where clients in this process find every region's API; any other host is S3's."""
 IDLE_LIMIT_S: Final = 3600.0
 """Virtual seconds after which work that does not end is a failure of the test."""
 LOOK_EVERY_S: Final = 1.0
@@ -233,9 +235,9 @@ class Stacks:
             api_key: Another key than `stacks.api_key`.
         """
         return Client(
-            [f"http://twin/{region}" for region in regions or self.deployment.regions],
+            [f"http://{HOST}/{region}" for region in regions or self.deployment.regions],
             api_key or self.api_key,
-            transport=Transport(self.twin.scheduler, self.twin.gateway),
+            transport=_ApiAndLinks(self.twin),
             # A virtual clock belongs to one thread.
             concurrency=1,
             clock=self.twin.scheduler.now,
@@ -341,6 +343,18 @@ class Stacks:
             f"{len(jobs)} unfinished jobs ({', '.join(jobs[:3])}), "
             f"{dict(work.queued)} queued, {work.running} running, {work.notices} notices"
         )
+
+
+class _ApiAndLinks(httpx.BaseTransport):
+    """The way of a client that is given links to S3 by the API."""
+
+    def __init__(self, twin: Twin) -> None:
+        self._api = Transport(twin.scheduler, twin.gateway)
+        self._links = LinkTransport(twin.scheduler, twin.links)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        way = self._api if request.url.host == HOST else self._links
+        return way.handle_request(request)
 
 
 def _among(what: str, given: str, allowed: Iterable[str]) -> None:
