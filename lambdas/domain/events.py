@@ -47,8 +47,6 @@ def event_body(job: Job) -> bytes:
     kind = event_type(job)
     if kind is None or job.finished_ms is None:
         raise ValueError(f"{job.id} has not ended")
-    ended = datetime.fromtimestamp(job.finished_ms / 1000, UTC)
-    ended_at = ended.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     data: dict[str, Any] = {"id": public_id(job)}
     if job.api != RESPONSES:
         data = {
@@ -56,22 +54,42 @@ def event_body(job: Job) -> bytes:
             "status": job.status,
             "model": job.wished,
             "tier": job.tier,
-            "finished_at": ended_at,
+            "finished_at": _moment(job.finished_ms),
         }
-    event = {
-        "id": f"evt_{job.id.removeprefix('job_')}",
-        "object": "event",
-        "created_at": job.finished_ms // 1000,
-        "type": kind,
-        "timestamp": ended_at,
-        "data": data,
-    }
-    return json.dumps(event, separators=(",", ":")).encode()
+    return _event(job.id.removeprefix("job_"), kind, job.finished_ms, data)
+
+
+def batch_event_body(batch: str, status: str, ended_ms: int) -> bytes:
+    """The event of a batch's end, the same bytes at every try.
+
+    Args:
+        batch: Its id, `batch_…`.
+        status: `completed`, `failed`, `expired` or `cancelled`, as OpenAI's clients know it.
+        ended_ms: When, in milliseconds since the epoch.
+    """
+    return _event(batch.removeprefix("batch_"), f"batch.{status}", ended_ms, {"id": batch})
 
 
 def delivery_id(job: Job) -> str:
     """The id that stays the same however often a job's end is told: receivers count by it."""
     return f"msg_{job.id}_{job.status}"
+
+
+def _event(tail: str, kind: str, ended_ms: int, data: dict[str, Any]) -> bytes:
+    event = {
+        "id": f"evt_{tail}",
+        "object": "event",
+        "created_at": ended_ms // 1000,
+        "type": kind,
+        "timestamp": _moment(ended_ms),
+        "data": data,
+    }
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+def _moment(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _ended_early(job: Job) -> bool:

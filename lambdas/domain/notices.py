@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from lambdas.domain.events import delivery_id, event_body, event_type
+from lambdas.domain.events import batch_event_body, delivery_id, event_body, event_type
 from lambdas.domain.job import Job
 
 FORMAT = 2
@@ -37,7 +37,7 @@ class Notice:
     """A message of the webhooks queue: which end of which job to tell.
 
     Attributes:
-        job: The job.
+        job: The job, or the batch.
         event: What became of it.
         letter: What to send; None in messages of the first format.
     """
@@ -60,6 +60,24 @@ def write_notice(job: Job) -> str | None:
         "delivery": delivery_id(job),
         "address": job.webhook,
         "body": event_body(job).decode(),
+    }
+    return json.dumps(message)
+
+
+def write_batch_notice(batch: str, *, status: str, tenant: str, address: str, ended_ms: int) -> str:
+    """The message that has a batch's end told to its tenant's own address.
+
+    Whoever works on the batch sends it before the last step of its end is marked as done, so that
+    whoever dies in between sends it again: the delivery's id stays the same.
+    """
+    message = {
+        "format": FORMAT,
+        "job": batch,
+        "event": f"batch.{status}",
+        "tenant": tenant,
+        "delivery": f"msg_{batch}_{status}",
+        "address": address,
+        "body": batch_event_body(batch, status, ended_ms).decode(),
     }
     return json.dumps(message)
 

@@ -24,6 +24,7 @@ from lambdas.adapters.signing import Signings
 from lambdas.adapters.webhooks import Courier
 from lambdas.domain import metrics
 from lambdas.domain.deliveries import Try, write_line
+from lambdas.domain.job import is_job_id
 from lambdas.domain.notices import Letter, Notice, read_notice
 from lambdas.domain.webhooks import (
     Answer,
@@ -140,7 +141,8 @@ class Notify:
             verdict=what,
             next_ms=next_ms,
         )
-        self._report(Report(notice.job, write_line(tried)))
+        if is_job_id(notice.job):  # batches keep no log
+            self._report(Report(notice.job, write_line(tried)))
         if what in {Verdict.DELIVERED, Verdict.DROP}:
             return True
         # After the last try at once: only SQS, at the next receive, moves it to its dead letters.

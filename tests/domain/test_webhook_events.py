@@ -3,11 +3,16 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import time_machine
 from openai import InvalidWebhookSignatureError, OpenAI
 from openai.types.webhooks import (
+    BatchCancelledWebhookEvent,
+    BatchCompletedWebhookEvent,
+    BatchExpiredWebhookEvent,
+    BatchFailedWebhookEvent,
     ResponseCancelledWebhookEvent,
     ResponseCompletedWebhookEvent,
     ResponseFailedWebhookEvent,
@@ -16,12 +21,18 @@ from openai.types.webhooks import (
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from lambdas.domain import payloads
-from lambdas.domain.events import delivery_id, event_body, event_type
+from lambdas.domain.events import batch_event_body, delivery_id, event_body, event_type
 from lambdas.domain.job import RESPONSES, Job, Status
 from lambdas.domain.webhooks import headers, new_secret
 
 SECRETS = [new_secret(bytes(range(32))), new_secret(bytes(range(1, 33)))]
 SENT_S = 1_700_000_020
+BATCH_EVENTS: dict[str, type] = {
+    "completed": BatchCompletedWebhookEvent,
+    "failed": BatchFailedWebhookEvent,
+    "expired": BatchExpiredWebhookEvent,
+    "cancelled": BatchCancelledWebhookEvent,
+}
 JOB = Job(
     id="job_abcdefghijklmnopqrstuvwxyz",
     status=Status.COMPLETED,
@@ -168,3 +179,18 @@ def test_openais_client_reads_events_of_our_own_too() -> None:
 
     assert str(event.type) == "job.completed"
     assert event.data is not None
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "expired", "cancelled"])
+def test_openais_client_takes_the_end_of_a_batch_for_its_own(status: str) -> None:
+    """A nightly batch is collected by whoever hears of its end."""
+    batch = "batch_" + "a" * 26
+    body = batch_event_body(batch, status, 1_700_000_012_345)
+    signed = headers(SECRETS, delivery=f"msg_{batch}_{status}", sent_s=SENT_S, body=body)
+    client = OpenAI(api_key="unused", webhook_secret=SECRETS[1])
+
+    with time_machine.travel(datetime.fromtimestamp(SENT_S, UTC), tick=False):
+        event: Any = client.webhooks.unwrap(body, signed)
+
+    assert (event.data.id, event.created_at) == (batch, 1_700_000_012)
+    assert isinstance(event, BATCH_EVENTS[status])

@@ -20,6 +20,7 @@ from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.reports import Report, read_report
 from lambdas.domain.deliveries import Try, read_line
 from lambdas.domain.job import Job, Status
+from lambdas.domain.notices import write_batch_notice
 from lambdas.domain.webhooks import Answer, Failure, Signing, Target, Verdict, signature
 from lambdas.handlers.notify import Notify, handle
 
@@ -280,6 +281,21 @@ def test_every_try_is_told_to_the_jobs_log() -> None:
         next_ms=1000 * (NOW_S + wait_s) + 250,
     )
     assert "private" not in world.reports[0].line
+
+
+def test_the_end_of_a_batch_is_told_and_kept_in_no_log() -> None:
+    """The ledger's logs are jobs': a line for a batch would come back until it is too old."""
+    batch = "batch_" + "a" * 26
+    body = write_batch_notice(
+        batch, status="completed", tenant="acme", address="https://a.example/", ended_ms=5000
+    )
+    world = World()
+
+    assert world.receive(body) == []
+
+    ((_, headers, _),) = world.sent
+    assert headers["webhook-id"] == f"msg_{batch}_completed"
+    assert world.reports == []
 
 
 def test_a_log_that_cannot_be_written_makes_no_second_delivery() -> None:
