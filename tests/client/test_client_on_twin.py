@@ -83,6 +83,7 @@ def client(stacks: Stacks, wire: Wire, key: str) -> Iterator[Client]:
         [f"http://twin/{region}" for region in REGIONS],
         key,
         transport=wire,
+        concurrency=1,
         clock=stacks.twin.scheduler.now,
         sleep=stacks.run_for,
     ) as client:
@@ -134,6 +135,27 @@ def test_a_function_that_fails_after_the_ledger_took_the_job_makes_no_second_one
     assert fault.hits == 1
     assert [each.id for each in client.jobs()] == [job.id]
     assert runs(stacks, job.id) == 1
+
+
+def test_a_bulk_that_is_cut_short_and_started_again_makes_nothing_twice(
+    stacks: Stacks, client: Client, wire: Wire
+) -> None:
+    """A night's work, its region lost in the middle, and a second run in the morning."""
+    inputs = [{"bulk": n} for n in range(30)]
+    wire.loses = {"us-east-1": 3}
+    first = client.run_many("small", inputs, in_flight=12, key_prefix="night")
+    begun = [next(first).id for _ in range(3)]
+    wire.cut = {"us-east-1"}
+
+    jobs = list(client.run_many("small", inputs, key_prefix="night", timeout_s=900))
+
+    assert [job.output for job in jobs] == inputs
+    assert [job.id for job in jobs[:3]] == begun
+    assert sorted(each.id for each in client.jobs()) == sorted(job.id for job in jobs)
+    assert {runs(stacks, job.id) for job in jobs} == {1}
+    asked = len(wire.asked)
+    assert len(list(client.as_completed([job.id for job in jobs]))) == 30
+    assert len(wire.asked) <= asked + 32, "a list, and what has ended; more only while lists lag"
 
 
 def test_a_region_that_is_cut_off_during_a_wait_does_not_end_it(
