@@ -155,12 +155,14 @@ class Permissions:
             self._index(names.ledger, "live"),
             self._table(names.gate, "GetItem"),
             self._tier_queues("SendMessage"),
-            self._objects("GetObject", self._files("files")),
+            self._objects("GetObject", self._files("files", "uploads")),
             self._objects("GetObject", self._results(*self.deployment.regions)),
             self._objects("PutObject", self._kept_here("inputs")),
             self._objects("GetObject", [f"{here}/batches"]),
             self._objects("PutObject", [f"{here}/batches", f"{here}/outputs"]),
-            self._objects("DeleteObject", [f"{here}/batches", *self._files()]),
+            self._objects(
+                "DeleteObject", [f"{here}/batches", *self._files("files", "outputs", "uploads")]
+            ),
             self._invoke("dispatch"),
             *self._keys(),
         ]

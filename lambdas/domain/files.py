@@ -5,7 +5,9 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from lambdas.domain.errors import ApiError, invalid, not_found
 from lambdas.domain.job import ENTROPY_BYTES_MIN
@@ -93,6 +95,22 @@ def created_ms_of(text: str) -> int:
 def no_file() -> ApiError:
     """404: there is no such file, or it is another tenant's; nobody can tell which."""
     return not_found("file")
+
+
+class FileRequest(BaseModel):
+    """The body of `POST /v1/files` that is no form: of an upload that is there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    upload_id: str = Field(max_length=128, description="the id of an upload that is ready")
+    purpose: Literal["batch"] = Field(description="batch")
+    filename: str = Field(
+        "file.jsonl",
+        min_length=1,
+        max_length=FILENAME_LENGTH_MAX,
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        description=f"a text of 1 to {FILENAME_LENGTH_MAX} printable characters",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,12 @@ from lambdas.adapters.file_objects import FileObjects
 from lambdas.adapters.files import FileRecords
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
+from lambdas.domain.batch_lines import INPUT_BYTES_MAX
 from lambdas.domain.errors import too_large
 from lambdas.domain.files import (
     CONTENT_BYTES_MAX,
     File,
+    FileRequest,
     file_id,
     file_view,
     is_file_id,
@@ -26,11 +28,14 @@ from lambdas.domain.job import ENTROPY_BYTES_MIN
 from lambdas.domain.multipart import read_form
 from lambdas.domain.policy import Policy
 from lambdas.domain.regions import LOST
-from lambdas.domain.requests import BODY_BYTES_MAX
+from lambdas.domain.requests import BODY_BYTES_MAX, read_body
+from lambdas.domain.uploads import KEPT_S, object_key
 from lambdas.handlers.api import Request, Route, answer
 from lambdas.handlers.rates import Rates
 from lambdas.handlers.snapshots import Snapshots
+from lambdas.handlers.uploads import Uploads
 
+JSON = "application/json"
 ANSWER_BYTES_MAX = 5_500_000
 """Of an answer as the function writes it, with every quote escaped; Lambda takes 6 MB."""
 
@@ -46,6 +51,7 @@ class Files:
     payloads: Payloads
     snapshots: Snapshots
     rates: Rates
+    uploads: Uploads
 
     def routes(self) -> Mapping[str, Route]:
         """What answers each route."""
@@ -59,6 +65,8 @@ class Files:
 
     def post(self, request: Request) -> dict[str, Any]:
         """`POST /v1/files`: two copies of the bytes, then the record, which is the acceptance."""
+        if request.headers.get("content-type", "").partition(";")[0].strip() == JSON:
+            return self._of_upload(request)
         if len(request.body) > BODY_BYTES_MAX:
             raise too_large(f"The form is larger than {BODY_BYTES_MAX} bytes.", param="file")
         form = read_form(request.headers.get("content-type", ""), request.body)
@@ -79,6 +87,35 @@ class Files:
             home=self.region,
             copied=copied,
             key=key,
+        )
+        self.records.create(file)
+        logger.info("file kept", file_id=file.id, tenant=file.tenant, bytes=file.size)
+        return answer(200, file_view(file))
+
+    def _of_upload(self, request: Request) -> dict[str, Any]:
+        """A file of an upload that is where it must be: the same bytes, and the same id again."""
+        asked, caller = read_body(request.body, FileRequest), request.known_caller
+        upload, copies = self.uploads.there(
+            caller,
+            asked.upload_id,
+            most=(INPUT_BYTES_MAX, "a batch takes"),
+            param="upload_id",
+            lost=self._lost(),
+        )
+        self.rates.count(caller)
+        # No longer than the bucket keeps an upload.
+        kept_s = min(self.policy.retention_s, KEPT_S)
+        file = File(
+            id=file_id(upload.created_ms, upload.id.encode()),
+            tenant=caller.tenant,
+            purpose=asked.purpose,
+            filename=asked.filename,
+            size=upload.size,
+            created_ms=upload.created_ms,
+            expires_ms=upload.created_ms + 1000 * kept_s,
+            home=upload.region,
+            copied=min(copies - {upload.region}, default=upload.region),
+            key=object_key(caller.tenant, upload.id),
         )
         self.records.create(file)
         logger.info("file kept", file_id=file.id, tenant=file.tenant, bytes=file.size)

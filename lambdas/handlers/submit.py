@@ -106,6 +106,7 @@ def routes_of(execution: Execution, shared: Endings | None = None) -> dict[str, 
         payloads=store,
         snapshots=snapshots,
         rates=rates,
+        uploads=uploads,
     )
     return {
         **jobs.routes(),

@@ -16,6 +16,7 @@ from lambdas.adapters.uploads import UploadBuckets
 from lambdas.domain import uploads
 from lambdas.domain.access import JOBS_WRITE
 from lambdas.domain.admission import Caller
+from lambdas.domain.batch_lines import INPUT_BYTES_MAX
 from lambdas.domain.errors import ApiError, busy, conflict, invalid, too_large
 from lambdas.domain.job import ENTROPY_BYTES_MIN, job_id
 from lambdas.domain.policy import Model, Policy
@@ -151,25 +152,52 @@ class Uploads:
             ApiError: There is no such upload, it is not there or not complete, it is too large for
                 the model or too old, or it has to be waited for.
         """
+        return self.there(
+            caller,
+            identity,
+            most=(model.input_bytes_max, f"model {model.name} takes"),
+            param="input_upload",
+            lost=lost,
+        )
+
+    def there(
+        self,
+        caller: Caller,
+        identity: str,
+        *,
+        most: tuple[int, str],
+        param: str,
+        lost: Collection[str],
+    ) -> tuple[Upload, set[str]]:
+        """An upload that is complete, and the regions that have it.
+
+        Args:
+            caller: Whose it is.
+            identity: As sent.
+            most: Bytes that it may have, and who takes so many.
+            param: The field that names it.
+            lost: Regions that are not waited for.
+
+        Raises:
+            ApiError: As for `ready`.
+        """
         upload = self.known(caller.tenant, identity)
         if upload is None or not upload.usable(now_ms=now_ms()):
             raise invalid(
                 "There is no such upload, or it is older than a day.",
-                param="input_upload",
+                param=param,
                 code="upload_not_found",
             )
-        if upload.size > model.input_bytes_max:
+        if upload.size > most[0]:
             raise too_large(
-                f"The upload is larger than the {model.input_bytes_max} bytes "
-                f"that model {model.name} takes.",
-                param="input_upload",
+                f"The upload is larger than the {most[0]} bytes that {most[1]}.", param=param
             )
         state, copies = self._looked_at(caller, upload, lost=lost)
         if state is State.WAITING:
             raise conflict(
                 "The upload is not complete: write it to its links first.",
                 code="upload_incomplete",
-                param="input_upload",
+                param=param,
             )
         if state is State.UPLOADED:
             raise busy(
@@ -180,15 +208,18 @@ class Uploads:
         return upload, {upload.region, *copies}
 
     def _fits_somewhere(self, wanted: UploadRequest, caller: Caller) -> None:
-        """Refuse at once what no model would take."""
-        most = max(
-            (model.input_bytes_max for model in self.policy.models.values()
-             if caller.may_use(model.name)),
-            default=0,
-        )  # fmt: skip
+        """Refuse at once what no model and no batch would take."""
+        inputs = (
+            model.input_bytes_max
+            for model in self.policy.models.values()
+            if caller.may_use(model.name)
+        )
+        most = max([INPUT_BYTES_MAX, *inputs])
         if wanted.bytes > most:
-            raise too_large(f"No model that this key may use takes more than {most} bytes.",
-                            param="bytes")  # fmt: skip
+            raise too_large(
+                f"No model that this key may use, and no batch, takes more than {most} bytes.",
+                param="bytes",
+            )
 
     def _own(self, request: Request) -> tuple[Caller, Upload]:
         caller = request.known_caller

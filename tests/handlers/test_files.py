@@ -9,6 +9,7 @@ import requests
 
 from lambdas.domain.files import created_ms_of, file_id
 from tests.handlers.region import HERE, LEASE, NEXT, START_S, THIRD, Region, Reply, error
+from tests.handlers.uploading import begin, put, ready
 
 BODY = b'{"custom_id": "a"}\n'
 
@@ -249,6 +250,58 @@ def test_a_body_that_is_no_form_is_a_400(region: Region) -> None:
     """OpenAI's route takes nothing else."""
     reply = region.ask("POST /v1/files", body={"file": "x", "purpose": "batch"})
     assert (reply.status, reply.error["param"]) == (400, "Content-Type")
+
+
+def of_upload(region: Region, **body: Any) -> Reply:
+    """Ask for a file of an upload."""
+    return region.ask(
+        "POST /v1/files", body=body, headers={"Content-Type": "application/json; charset=utf-8"}
+    )
+
+
+def test_an_upload_becomes_a_file_of_any_size_that_a_batch_takes(region: Region) -> None:
+    """Fifty thousand requests are more than fit into one."""
+    upload = ready(region, BODY)
+
+    reply = of_upload(region, upload_id=upload, purpose="batch", filename="big.jsonl")
+    again = of_upload(region, upload_id=upload, purpose="batch", filename="big.jsonl")
+
+    assert reply.status == 200, reply.text
+    assert (reply.json["bytes"], reply.json["filename"]) == (len(BODY), "big.jsonl")
+    assert again.json == reply.json
+    file = reply.json["id"]
+    for place in (region, region.elsewhere(THIRD)):
+        assert content(place, file).text == BODY.decode()
+    assert region.ask("DELETE /v1/files/{id}", job=file).status == 200
+    assert not [key for _, key in region.objects() if key.endswith("/input")]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"purpose": "batch"}, "upload_id"),
+        ({"upload_id": "x"}, "purpose"),
+        ({"upload_id": "x", "purpose": "batch"}, "upload_id"),
+        ({"upload_id": "x", "purpose": "vision"}, "purpose"),
+        ({"upload_id": "x", "purpose": "batch", "filename": "a\nb"}, "filename"),
+        ({"upload_id": "x", "purpose": "batch", "colour": "red"}, "colour"),
+    ],
+)
+def test_what_is_no_upload_is_a_400(region: Region, body: dict[str, str], param: str) -> None:
+    """What was wrong is told."""
+    reply = of_upload(region, **body)
+    assert (reply.status, reply.error["param"]) == (400, param)
+
+
+def test_an_upload_that_is_not_there_yet_is_waited_for(region: Region) -> None:
+    """A file that is accepted outlives its region."""
+    upload = begin(region, len(BODY))
+    waiting = of_upload(region, upload_id=upload["id"], purpose="batch")
+    put(upload["url"], BODY, upload["headers"])
+    alone = of_upload(region, upload_id=upload["id"], purpose="batch")
+
+    assert (waiting.status, waiting.error["code"]) == (409, "upload_incomplete")
+    assert (alone.status, alone.error["code"]) == (429, "upload_not_ready")
 
 
 def test_ids_begin_with_their_time() -> None:

@@ -163,12 +163,12 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "dynamodb:DeleteItem": {table("ledger")},
         "dynamodb:Query": {table("ledger", "live")},
         "sqs:SendMessage": tiers(),
-        "s3:GetObject": {f"{b}/files/*" for b in EVERYWHERE}
+        "s3:GetObject": {f"{b}/{p}/*" for b in EVERYWHERE for p in ("files", "uploads")}
         | {f"{b}/results/*" for b in EVERYWHERE if b.endswith("payloads")}
         | {f"{OURS}/batches/*"},
         "s3:PutObject": {each.replace("/files/", "/inputs/") for each in BROUGHT}
         | {f"{OURS}/batches/*", f"{OURS}/outputs/*"},
-        "s3:DeleteObject": FILES | {f"{OURS}/batches/*"},
+        "s3:DeleteObject": FILES | {f"{b}/uploads/*" for b in EVERYWHERE} | {f"{OURS}/batches/*"},
         "lambda:InvokeFunction": {function("dispatch")},
     },
     "release": {
