@@ -101,6 +101,7 @@ class AsyncClient:
         model: str,
         inputs: Iterable[Any],
         *,
+        timeout_s: float = WAIT_TIMEOUT_S,
         key_prefix: str | None = None,
         progress: bool = False,
         **options: Unpack[OptionsOfMany],
@@ -108,7 +109,13 @@ class AsyncClient:
         """As `Client.submit_many`."""
         return await self._drive(
             bulk.submit_many(
-                self._calls, model, inputs, options, key_prefix=key_prefix, progress=progress
+                self._calls,
+                model,
+                inputs,
+                options,
+                timeout_s=timeout_s,
+                key_prefix=key_prefix,
+                progress=progress,
             )
         )
 

@@ -128,6 +128,7 @@ class Client:
         model: str,
         inputs: Iterable[Any],
         *,
+        timeout_s: float = WAIT_TIMEOUT_S,
         key_prefix: str | None = None,
         progress: bool = False,
         **options: Unpack[OptionsOfMany],
@@ -137,6 +138,7 @@ class Client:
         Args:
             model: A name from `models()`.
             inputs: Taken one by one, as they can be sent.
+            timeout_s: Seconds for which room is waited for while the service has none (429).
             key_prefix: Of the jobs' idempotency keys, whose rest is made of model and input: a
                 repetition with the same one finds the jobs that there are, and makes those that
                 are missing. Equal inputs are jobs of their own, in every repetition the same.
@@ -151,7 +153,13 @@ class Client:
         """
         return self._drive(
             bulk.submit_many(
-                self._calls, model, inputs, options, key_prefix=key_prefix, progress=progress
+                self._calls,
+                model,
+                inputs,
+                options,
+                timeout_s=timeout_s,
+                key_prefix=key_prefix,
+                progress=progress,
             )
         )
 

@@ -6,11 +6,17 @@ import re
 import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sized
+from functools import partial
 from itertools import islice
 from typing import Any, Final, Unpack
 
 from spillway.client.calls import PAGE_MAX, PROMPT_S, Calls, OptionsOfMany, input_of
-from spillway.client.errors import JobUnfinishedError, NotFoundError, ServiceError
+from spillway.client.errors import (
+    JobUnfinishedError,
+    NotFoundError,
+    RateLimitError,
+    ServiceError,
+)
 from spillway.client.flows import Flow, Give, Stream, all_of
 from spillway.client.outputs import OUTPUT_BYTES_MAX, output, tells_all
 from spillway.client.progress import shown
@@ -34,11 +40,13 @@ def submit_many(
     inputs: Iterable[Any],
     options: OptionsOfMany,
     *,
+    timeout_s: float,
     key_prefix: str | None,
     progress: bool,
 ) -> Flow[list[Job]]:
     """Create a job for each input; the jobs, in the order of their inputs."""
-    flows = _submissions(calls, model, inputs, key_prefix, **options)
+    until_s = calls.clock() + timeout_s
+    flows = _submissions(calls, model, inputs, key_prefix, until_s, **options)
     with shown("submitted", _number(inputs), wanted=progress) as told:
         return (yield from all_of(flows, at_once=calls.concurrency, told=told))
 
@@ -57,7 +65,8 @@ def run_many(
     """Create a job for each input, and give them, ended, in the order of their inputs."""
     if in_flight < 1:
         raise ValueError("in_flight must be above 0")
-    flows = _submissions(calls, model, inputs, key_prefix, **options)
+    until_s = calls.clock() + timeout_s
+    flows = _submissions(calls, model, inputs, key_prefix, until_s, **options)
     watch, turns = Watch(calls, timeout_s), _Turns()
     more = True
     with shown("ended", _number(inputs), wanted=progress) as told:
@@ -114,6 +123,7 @@ def _submissions(
     model: str,
     inputs: Iterable[Any],
     key_prefix: str | None,
+    until_s: float,
     **options: Unpack[OptionsOfMany],
 ) -> Iterator[Flow[Job]]:
     """How each input is handed in, with a key that a repetition finds again.
@@ -129,7 +139,20 @@ def _submissions(
         digest = hashlib.sha256(asked.encode()).hexdigest()[:32]
         seen[digest] += 1
         key = f"{prefix}-{digest}-{seen[digest]}"
-        yield calls.submit(model, each, idempotency_key=key, **options)
+        submit = partial(calls.submit, model, each, idempotency_key=key, **options)
+        yield _patiently(calls, submit, until_s)
+
+
+def _patiently(calls: Calls, submit: Callable[[], Flow[Job]], until_s: float) -> Flow[Job]:
+    """Hand in, and wait as long as it takes for room: those before us are on their way out."""
+    while True:
+        try:
+            return (yield from submit())
+        except RateLimitError as error:
+            asked_s = error.retry_after_s or 0.0
+            if calls.clock() + asked_s >= until_s:
+                raise
+            yield calls.pause(1, asked_s=asked_s, until_s=until_s)
 
 
 def _number(inputs: Iterable[Any]) -> int | None:

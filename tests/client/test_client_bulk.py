@@ -14,11 +14,12 @@ from spillway.client import (
     JobFailedError,
     JobUnfinishedError,
     NotFoundError,
+    RateLimitError,
     Retries,
     UnavailableError,
 )
 from spillway.client.bulk import FEW, LOOKED_AT_ONCE
-from tests.client.fake_service import EAST, KEY, After, Before, FakeService, Kind, refusal
+from tests.client.fake_service import EAST, KEY, After, Before, FakeService, Fault, Kind, refusal
 
 EASTERN = "east.example.com"
 
@@ -74,6 +75,28 @@ def test_answers_lost_on_the_way_make_no_second_job(service: FakeService, kind: 
 
     assert [job.output for job in jobs] == list(range(20)), "in the order of the inputs"
     assert len(service.jobs) == 20
+
+
+@pytest.mark.parametrize("name", ["submit_many", "run_many"])
+def test_room_is_waited_for_while_there_is_time(
+    service: FakeService, kind: Kind, name: str
+) -> None:
+    """A tenant's limit of unfinished jobs is met by every bulk; those before make room."""
+    busy: list[Fault] = [Before(refusal(429, "in_flight_limit", Retry_After="10"))]
+    service.faults[EASTERN] = busy * 30
+    client = kind(service, EAST, KEY)
+
+    assert len(client(name, "embedder", [1, 2], timeout_s=900)) == 2
+    assert service.now_s > 1200, "longer than a single submission is tried"
+
+    service.faults[EASTERN] = busy * 300
+    _, error = client.taken("run_many", "embedder", [1, 2], timeout_s=200)
+    assert isinstance(error, RateLimitError)
+    service.asked.clear()
+    service.faults[EASTERN] = [Before(refusal(429, "token_quota", Retry_After="40000"))] * 9
+    with pytest.raises(RateLimitError):
+        client(name, "embedder", [3, 4])
+    assert len(service.asked) <= 2, "a quota of tomorrow is told today"
 
 
 def test_a_refused_input_stops_the_rest(service: FakeService, kind: Kind) -> None:
