@@ -319,6 +319,41 @@ def _refuse() -> None:
     raise error("ServiceUnavailable", "DeleteObject")
 
 
+@pytest.mark.parametrize(
+    ("body", "param", "says"),
+    [
+        ({"content_type": "text/csv"}, "bytes", "the exact size"),
+        ({"bytes": 0}, "bytes", "1 to 1000000000"),
+        ({"bytes": 10**9 + 1}, "bytes", "1 to 1000000000"),
+        ({"bytes": "5"}, "bytes", "the exact size"),
+        ({"bytes": 1.5}, "bytes", "the exact size"),
+        ({"bytes": 5, "content_type": "a"}, "content_type", "media type"),
+        ({"bytes": 5, "content_type": "a/b\r\nx-amz-acl: public-read"}, "content_type", "media"),
+        ({"bytes": 5, "part_bytes": PART_BYTES_MIN - 1}, "part_bytes", str(PART_BYTES_MIN)),
+        ({"bytes": 5, "url": "x"}, "url", "the fields are bytes, content_type, part_bytes"),
+        ([5], None, "JSON object"),
+    ],
+)
+def test_a_bad_beginning_is_refused_naming_the_field(
+    region: Region, body: object, param: str | None, says: str
+) -> None:
+    """A link with a header of somebody's making would do what nobody signed for."""
+    reply = region.ask("POST /v1/uploads", body=body)
+
+    assert (reply.status, reply.error["param"]) == (400, param)
+    assert says in reply.error["message"]
+    assert not region.objects()
+
+
+@pytest.mark.parametrize("upload", ["", "x" * 81, 5, ["a"]])
+def test_what_is_no_uploads_id_is_refused(region: Region, upload: object) -> None:
+    """It never becomes a key of an object."""
+    reply = region.ask("POST /v1/jobs", body={"model": MODEL, "input_upload": upload})
+
+    assert (reply.status, reply.error["param"]) == (400, "input_upload")
+    assert "GetObject" not in region.operations()
+
+
 def test_either_an_input_or_an_upload(region: Region) -> None:
     """A job with two inputs, or none, is a mistake of its client."""
     upload = ready(region)

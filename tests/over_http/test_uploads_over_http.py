@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -65,7 +66,7 @@ def _submitted(client: httpx.Client, asked: dict[str, str]) -> str:
     raise AssertionError("the upload was never ready")
 
 
-def _ended(client: httpx.Client, job: str) -> dict[str, object]:
+def _ended(client: httpx.Client, job: str) -> dict[str, Any]:
     until_s = time.monotonic() + WAIT_S_MAX
     while time.monotonic() < until_s:
         view = dict(client.get(f"/v1/jobs/{job}", follow_redirects=True).json())

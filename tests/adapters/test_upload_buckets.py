@@ -1,0 +1,92 @@
+"""Uploads in S3: where an endpoint reads them, whichever regions are there."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from lambdas.adapters.uploads import UploadBuckets
+from lambdas.domain.names import Names
+
+REGIONS = ("us-east-1", "us-east-2", "us-west-2")
+NAMES = Names("t", "123456789012")
+HOME, NEXT, THIRD = REGIONS
+KEY = "uploads/a/upload_us-east-1_b/input"
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """S3 with the buckets of three regions."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    make: Any = boto3.client
+    client_in = cache(lambda region: make("s3", region_name=region))
+    with mock_aws():
+        for region in REGIONS:
+            place = {} if region == "us-east-1" else {"LocationConstraint": region}
+            options = {"CreateBucketConfiguration": place} if place else {}
+            for bucket in (NAMES.bucket(region), NAMES.replica_bucket(region)):
+                client_in(region).create_bucket(Bucket=bucket, **options)
+        yield client_in
+
+
+def store(clients: Any, region: str) -> UploadBuckets:
+    """The buckets as a region uses them."""
+    return UploadBuckets(clients, clients, NAMES, region, REGIONS)
+
+
+def put(clients: Any, region: str, bucket: str) -> None:
+    """Write the upload to a bucket."""
+    clients(region).put_object(Bucket=bucket, Key=KEY, Body=b"input")
+
+
+def test_an_endpoint_reads_the_copy_of_its_own_region(clients: Any) -> None:
+    """SageMaker refuses an input of another region, at every attempt."""
+    put(clients, HOME, NAMES.bucket(HOME))
+    put(clients, THIRD, NAMES.replica_bucket(THIRD))
+
+    places = [store(clients, region).location(KEY, home=HOME) for region in (HOME, THIRD)]
+
+    assert places == [
+        f"s3://{NAMES.bucket(HOME)}/{KEY}",
+        f"s3://{NAMES.replica_bucket(THIRD)}/{KEY}",
+    ]
+
+
+def test_a_copy_is_brought_from_whichever_region_has_one(clients: Any) -> None:
+    """A region that was away when the upload came may get its job once the upload's own is lost."""
+    put(clients, NEXT, NAMES.replica_bucket(NEXT))
+    there = store(clients, THIRD)
+
+    places = {there.location(KEY, home=HOME) for _ in range(2)}
+
+    # Under a prefix that is replicated no further.
+    assert places == {f"s3://{NAMES.bucket(THIRD)}/inputs/{KEY}"}
+    found = clients(THIRD).get_object(Bucket=NAMES.bucket(THIRD), Key=f"inputs/{KEY}")
+    assert found["Body"].read() == b"input"
+
+
+def test_an_upload_that_is_nowhere_is_an_error_and_no_address(clients: Any) -> None:
+    """The model would fail of it, and the job lose its attempts; so it waits."""
+    with pytest.raises(clients(HOME).exceptions.ClientError):
+        store(clients, THIRD).location(KEY, home=HOME)
+
+
+def test_copies_are_told_apart_from_regions_that_do_not_answer(clients: Any) -> None:
+    """A region that is away must not look like one whose copy is on its way."""
+    put(clients, HOME, NAMES.bucket(HOME))
+    put(clients, NEXT, NAMES.replica_bucket(NEXT))
+    here = store(clients, HOME)
+    assert here.copies(KEY, home=HOME) == ({NEXT}, set())
+
+    class Away:
+        def head_object(self, **_: Any) -> Any:
+            clients(THIRD).get_object(Bucket="no-such-bucket-of-ours", Key=KEY)
+
+    away: Any = Away()
+    some: Any = lambda region: away if region == THIRD else clients(region)  # noqa: E731 one line
+    silent = UploadBuckets(some, clients, NAMES, HOME, REGIONS)
+    assert silent.copies(KEY, home=HOME) == ({NEXT}, {THIRD})
