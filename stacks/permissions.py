@@ -155,6 +155,7 @@ class Permissions:
             self._index(names.ledger, "live"),
             self._table(names.gate, "GetItem"),
             self._tier_queues("SendMessage"),
+            self._queue(names.webhooks, "SendMessage"),
             self._objects("GetObject", self._files("files", "uploads")),
             self._objects("GetObject", self._results(*self.deployment.regions)),
             self._objects("PutObject", self._kept_here("inputs")),

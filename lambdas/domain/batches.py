@@ -93,6 +93,7 @@ class Batch:
         metadata: The client's own JSON, of which the tenant's rules left this.
         masks: Those rules, as JSON, for the metadata of its lines.
         kept_s: How long its files are to be kept.
+        webhook: The tenant's own address, which is told of its end.
         bounds: The first line of each block, and the number of lines at the end, as JSON; None
             until they are cut, and again when another region took over.
         total: Lines.
@@ -134,6 +135,7 @@ class Batch:
     tiers: str | None = None
     metadata: str | None = None
     masks: str | None = None
+    webhook: str | None = None
     bounds: str | None = None
     total: int = 0
     model: str | None = None

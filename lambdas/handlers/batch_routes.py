@@ -4,13 +4,14 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lambdas.adapters.batches import BatchRecords
 from lambdas.adapters.clock import now_ms, now_s
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.logs import logger
+from lambdas.adapters.signing import Signings
 from lambdas.domain.admission import Caller
 from lambdas.domain.batch_lines import INPUT_BYTES_MAX
 from lambdas.domain.batches import (
@@ -55,6 +56,7 @@ class BatchRoutes:
     functions: Functions
     rates: Rates
     quotas: Quotas
+    signings: Signings
 
     def routes(self) -> Mapping[str, Route]:
         """What answers each route."""
@@ -78,6 +80,8 @@ class BatchRoutes:
             self._input(caller.tenant, asked)
             self.rates.count(caller)
             self.quotas.check(caller, at_s=now_s())
+            signing = self.signings.of(caller.tenant)
+            batch = replace(batch, webhook=None if signing is None else signing.address)
             earlier = self.records.create(batch)
         if earlier is not None:
             if earlier.tenant != caller.tenant or earlier.request_hash != digest:

@@ -208,6 +208,7 @@ def create(execution: Execution) -> Handler:
             records=records,
             files=files,
             pieces=pieces,
+            outbox=shared.outbox,
         ),
         sleep=execution.sleep,
     )

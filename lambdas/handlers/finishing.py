@@ -8,6 +8,7 @@ from lambdas.adapters.batches import BatchRecords
 from lambdas.adapters.clock import now_ms
 from lambdas.adapters.files import FileRecords
 from lambdas.adapters.logs import logger
+from lambdas.adapters.outbox import Outbox
 from lambdas.adapters.pieces import Pieces
 from lambdas.domain.batches import Batch, BatchStatus, last_status
 from lambdas.domain.files import MADE, File, created_ms_of, file_id
@@ -25,6 +26,7 @@ class Finishing:
     records: BatchRecords
     files: FileRecords
     pieces: Pieces
+    outbox: Outbox
 
     def finish(self, batch: Batch) -> bool:
         """Put the files together, then end the batch.
@@ -56,10 +58,18 @@ class Finishing:
         return True
 
     def tidy(self, batch: Batch) -> bool:
-        """Delete the pieces, which hold what the files do, and put the batch by."""
+        """Delete the pieces, which hold what the files do, tell of the end, put the batch by."""
         blocks = range(len(batch.blocks) - 1)
         kinds = ("lines", "output", "error")
         self.pieces.delete({piece(batch, what, number) for what in kinds for number in blocks})
+        if batch.webhook is not None and batch.finished_ms is not None:
+            self.outbox.announce_batch(
+                batch.id,
+                status=batch.status,
+                tenant=batch.tenant,
+                address=batch.webhook,
+                ended_ms=batch.finished_ms,
+            )
         until_ms = (batch.finished_ms or now_ms()) + 1000 * self.policy.retention_s
         self.records.put_by(batch, until_ms=until_ms)
         return True

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import httpx
 import pytest
 
+from lambdas.adapters.signing import PREFIX
 from lambdas.domain.job import Status
 from lambdas.handlers import batches
 from tests.handlers.region import (
@@ -492,6 +493,28 @@ def test_what_was_kept_is_forgotten(region: Region) -> None:
     assert region.ask("GET /v1/batches/{id}", job=batch).status == 404
     assert region.ask("GET /v1/batches").json["data"] == []
     assert not [key for _, key in region.objects() if key.startswith(("files/", "outputs/"))]
+
+
+def test_a_batchs_end_is_told_to_its_tenants_own_address(region: Region) -> None:
+    """OpenAI's clients cannot name an address; their operator can."""
+    address = "https://hooks.example.com/batches"
+    aws("dynamodb").put_item(
+        TableName=region.names.directory,
+        Item={
+            "pk": {"S": f"{PREFIX}acme"},
+            "secret": {"S": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+            "address": {"S": address},
+        },
+    )
+    batch = begun(region, [line(0)])
+    work(region)
+    assert region.notices() == []
+    answer(region)
+    work(region)
+
+    (notice,) = region.notices()
+    assert (notice["event"], notice["address"]) == ("batch.completed", address)
+    assert json.loads(notice["body"])["data"] == {"id": batch}
 
 
 WRITES = (

@@ -162,7 +162,7 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "dynamodb:UpdateItem": {table("ledger")},
         "dynamodb:DeleteItem": {table("ledger")},
         "dynamodb:Query": {table("ledger", "live")},
-        "sqs:SendMessage": tiers(),
+        "sqs:SendMessage": {*tiers(), queue("webhooks")},
         "s3:GetObject": {f"{b}/{p}/*" for b in EVERYWHERE for p in ("files", "uploads")}
         | {f"{b}/results/*" for b in EVERYWHERE if b.endswith("payloads")}
         | {f"{OURS}/batches/*"},
