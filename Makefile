@@ -18,7 +18,7 @@ export CDK_DISABLE_VERSION_CHECK := 1
 # What make starts finds this tree's packages first, whatever else is installed.
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help setup demo test local synth deploy destroy lint bench lock clean
+.PHONY: help setup demo test fuzz local synth deploy destroy lint bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ demo: setup ## three regions on this machine: real embeddings, then a burst and 
 
 test: setup ## every test
 	@$(PY) -m pytest $(ARGS)
+
+fuzz: setup ## the API against its OpenAPI document, with made-up requests; ARGS="--minutes 60"
+	@$(PY) -m tests.over_http.fuzz $(ARGS)
 
 local: synth ## the twin as a local service, until interrupted
 	@$(BIN)/spillway local --config $(CONFIG) $(ARGS)

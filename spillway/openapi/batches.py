@@ -253,7 +253,7 @@ OPERATIONS = (
         summary="A file's bytes",
         parameters=(FILE,),
         answers=(
-            Answer(status=200, says="The bytes, as application/octet-stream."),
+            Answer(status=200, says="The bytes.", media_type="application/octet-stream"),
             Answer(
                 status=303,
                 says="They are at `Location`, for one hour and without a key.",

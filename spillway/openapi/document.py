@@ -198,6 +198,8 @@ def _answer(answer: Answer, refs: _Ref) -> dict[str, Any]:
         if answer.example is not None:
             content["example"] = answer.example
         told["content"] = {answer.media_type: content}
+    elif answer.media_type != JSON:
+        told["content"] = {answer.media_type: {}}
     return told
 
 

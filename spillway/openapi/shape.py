@@ -64,7 +64,7 @@ class Answer:
     Attributes:
         status: HTTP status.
         says: When it is given.
-        body: What it holds; None for an answer without a body.
+        body: What it holds; None for an answer without a body, or one that is no JSON.
         headers: What is told beside the body.
         example: Of a body.
         media_type: Of the body.

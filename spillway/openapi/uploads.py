@@ -62,7 +62,7 @@ OPERATIONS = (
         summary="Get links to write a large input to",
         says="For inputs of up to 1 GB. Once it is written, a job names it as `input_upload`.",
         body=UploadRequest,
-        example={"bytes": 250_000_000, "content_type": "application/json"},
+        example={"bytes": 8_000_000, "content_type": "application/json"},
         answers=(Answer(status=201, says="The links.", body=Upload, headers=(LOCATION,)),),
         refusals=(*OF_A_BODY, "unknown_field", "rate_limit"),
     ),

@@ -18,10 +18,9 @@ from urllib.parse import unquote, urlsplit
 import anyio.to_thread
 import httpx
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from spillway.twin.apigateway import (
@@ -37,7 +36,6 @@ from spillway.twin.links import Links
 from spillway.twin.route53 import NoSuchNameError, Resolver
 from spillway.twin.serving import Serving
 
-METHODS: Final = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 # API Gateway answers within its integration timeout of 29 s; the rest is for a loop under load.
 ANSWER_SECONDS_MAX: Final = 120.0
 STOP_SECONDS_MAX: Final = 10.0
@@ -83,8 +81,7 @@ class ApiServer:
     def __init__(self, scheduler: Scheduler, gateway: ApiGateway, *, port: int = 0) -> None:
         self._scheduler = scheduler
         self._gateway = gateway
-        app = Starlette(routes=[Route("/{path:path}", self._serve, methods=METHODS)])
-        self._serving = Serving(app, port=port, name="API")
+        self._serving = Serving(self._app, port=port, name="API")
         self.url = self._serving.url
 
     def start(self) -> None:
@@ -98,6 +95,11 @@ class ApiServer:
     def close(self) -> None:
         """Stop listening, and give requests under way a second."""
         self._serving.close()
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve every path and method: which there are is the gateway's business."""
+        response = await self._serve(Request(scope, receive))
+        await response(scope, receive, send)
 
     async def _serve(self, request: Request) -> Response:
         body = b""

@@ -34,6 +34,8 @@ class Serving:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                # Not guessed: of a method it would be guessed wrong.
+                interface="asgi3",
                 http=_Connection,
                 log_config=None,
                 access_log=False,

@@ -45,13 +45,14 @@ class Models:
         if prompt.startswith("fail"):
             return Answer(status=500, body=b'{"error": "this model is unwell"}')
         usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-        if "messages" in asked:
+        if isinstance(asked, dict) and "messages" in asked:
             message = {"role": "assistant", "content": f"You said: {prompt}"}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             return {"object": "chat.completion", "choices": [choice], "usage": usage}
-        texts = asked["input"] if isinstance(asked["input"], list) else [asked["input"]]
+        given = asked["input"] if isinstance(asked, dict) and "input" in asked else asked
+        texts = given if isinstance(given, list) else [given]
         data = [
-            {"object": "embedding", "index": index, "embedding": [float(len(text)), 0.5]}
+            {"object": "embedding", "index": index, "embedding": [float(len(str(text))), 0.5]}
             for index, text in enumerate(texts)
         ]
         return {"object": "list", "data": data, "usage": usage}
@@ -66,10 +67,14 @@ class Models:
 
 
 def _prompt(asked: Any) -> str:
-    if "messages" in asked:
-        return str(asked["messages"][-1]["content"])
-    given = asked["input"]
-    return str(given[0] if isinstance(given, list) else given)
+    """What tells a request from others, whatever its form: models are asked for anything."""
+    if not isinstance(asked, dict):
+        return str(asked)
+    messages, given = asked.get("messages"), asked.get("input")
+    if messages and isinstance(messages, list):
+        last = messages[-1]
+        return str(last.get("content")) if isinstance(last, dict) else str(last)
+    return str(given[0] if given and isinstance(given, list) else given)
 
 
 @pytest.fixture(scope="session")
@@ -78,14 +83,19 @@ def models() -> Models:
     return Models()
 
 
-@pytest.fixture(scope="session")
-def service(models: Models) -> Iterator[LocalService]:
-    """The deployment, for all tests of a worker."""
+def deployed(models: Models) -> LocalService:
+    """The deployment, with models that answer so."""
     names = load(CONFIG).names
     made = partial(Python, answers=models.answer, service_s=models.takes_s)
     replaced = {names.endpoint(model, "v1"): made for model in ("chat", "embedder")}
     replaced[names.endpoint("thinker", "v1")] = partial(Python, answers=models.think)
-    with LocalService(CONFIG, replaced=replaced) as service:
+    return LocalService(CONFIG, replaced=replaced)
+
+
+@pytest.fixture(scope="session")
+def service(models: Models) -> Iterator[LocalService]:
+    """The deployment, for all tests of a worker."""
+    with deployed(models) as service:
         yield service
 
 

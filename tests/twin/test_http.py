@@ -259,6 +259,24 @@ def test_every_region_is_served_on_one_port(wall: Scheduler, opened: ExitStack) 
     }
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/us-east-1/v1/a%0Ab"), ("TRACE", "/us-east-1/v1"), ("X", "/")]
+)
+def test_the_gateway_answers_whatever_is_asked(
+    wall: Scheduler, opened: ExitStack, method: str, path: str
+) -> None:
+    """A server before it that answered some requests itself would answer in another form."""
+    gateway, _ = deployed(wall, opened)
+    server = ApiServer(wall, gateway)
+    server.start()
+    try:
+        answer = httpx.request(method, server.url + path)
+    finally:
+        server.close()
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()
+
+
 def test_other_peoples_boto3_works_against_a_port(wall: Scheduler) -> None:
     """Operator commands, the AWS command line and other languages need an endpoint URL only."""
     session = boto3.Session(
