@@ -59,6 +59,11 @@ def job_view(
     }
 
 
+def job_reference(job: Job) -> dict[str, Any]:
+    """What is told of a job whose answer is elsewhere."""
+    return {"id": job.id, "object": "job", "status": job.status.value}
+
+
 def _answered_by(job: Job) -> dict[str, str | None] | None:
     if job.status not in {Status.COMPLETED, Status.REFUSED}:
         return None

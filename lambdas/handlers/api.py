@@ -78,7 +78,7 @@ def read_request(event: Mapping[str, Any]) -> Request:
 
 
 def answer(
-    status: int, document: Mapping[str, Any] | None, headers: Mapping[str, str] | None = None
+    status: int, document: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """A proxy answer."""
     return {
@@ -88,7 +88,7 @@ def answer(
             "Cache-Control": "no-store",
             **(headers or {}),
         },
-        "body": "" if document is None else json.dumps(document, separators=(",", ":")),
+        "body": json.dumps(document, separators=(",", ":")),
         "isBase64Encoded": False,
     }
 

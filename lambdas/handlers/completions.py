@@ -27,6 +27,7 @@ from lambdas.domain.openai_answers import (
 from lambdas.domain.openai_requests import HOPS_MAX, ROUTES, read_body
 from lambdas.domain.policy import Policy
 from lambdas.domain.requests import read_idempotency_key
+from lambdas.domain.views import job_reference
 from lambdas.handlers.accepting import Accepting
 from lambdas.handlers.api import Request, Route, answer, told_of
 from lambdas.handlers.reading import Reading
@@ -127,7 +128,7 @@ class Completions:
         place = path if hop else f"{path}/{public_id(job)}"
         return answer(
             303,
-            {"id": job.id, "object": "job", "status": job.status.value},
+            job_reference(job),
             {"Location": f"{place}?hop={hop + 1}", "Retry-After": "0", **told_of(job.id)},
         )
 
@@ -139,7 +140,7 @@ class Completions:
         output = self.reading.output(job)
         if output.link is not None:
             # Too large to pass through a function: the client fetches what the model wrote.
-            return answer(303, None, {"Location": output.link, **told_of(job.id)})
+            return answer(303, job_reference(job), {"Location": output.link, **told_of(job.id)})
         told = response if job.api == RESPONSES else completion
         return answer(200, told(job, output.document), told_of(job.id))
 

@@ -7,6 +7,7 @@ from typing import Any
 from lambdas.domain.job import Job
 from lambdas.domain.policy import Policy
 from lambdas.domain.requests import read_idempotency_key, read_submission
+from lambdas.domain.views import job_reference
 from lambdas.handlers.accepting import Accepting
 from lambdas.handlers.api import Request, Route, answer
 from lambdas.handlers.reading import Reading
@@ -67,6 +68,6 @@ def _wait_on(job: Job, path: str, wait_s: int, headers: dict[str, str]) -> dict[
     """Send the client to a GET that waits on; ordinary clients follow, keeping their key."""
     return answer(
         303,
-        {"id": job.id, "object": "job", "status": job.status.value},
+        job_reference(job),
         {"Location": f"{path}?wait={wait_s}", "Retry-After": "0", **headers},
     )

@@ -8,6 +8,7 @@ from typing import Any
 from lambdas.domain.job import RESPONSES, Job, Status
 from lambdas.domain.openai_answers import response
 from lambdas.domain.openai_requests import ROUTES
+from lambdas.domain.views import job_reference
 from lambdas.handlers.api import Request, Route, answer, told_of
 from lambdas.handlers.completions import Completions
 from lambdas.handlers.reading import Reading
@@ -51,5 +52,5 @@ class Responses:
             return answer(200, response(job), told_of(job.id))
         output = self.reading.output(job)
         if output.link is not None:
-            return answer(303, None, {"Location": output.link, **told_of(job.id)})
+            return answer(303, job_reference(job), {"Location": output.link, **told_of(job.id)})
         return answer(200, response(job, output.document), told_of(job.id))

@@ -29,12 +29,6 @@ WAITS_ON = Answer(
     body=JobReference,
     headers=(LOCATION, RETRY_AFTER, *TOLD),
 )
-LARGE = Answer(
-    status=303,
-    says="The answer is too large: it is at `Location`, for one hour and without a key.",
-    body=JobReference,
-    headers=(LOCATION, *TOLD),
-)
 WAITING = ("no_room", "no_room_goes_on", "not_finished", *ENDED)
 
 

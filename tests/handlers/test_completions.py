@@ -149,6 +149,8 @@ def test_an_answer_in_the_bucket_is_read_wherever_it_is(region: Region) -> None:
     reply = ask(region, {"input": "long"})
     assert reply.status == 303
     assert "X-Amz-Signature" in reply.headers["Location"]
+    # A body of JSON's type is JSON also where hardly anybody reads it.
+    assert reply.json == {"id": newest(region), "object": "job", "status": "completed"}
 
 
 def test_a_job_that_nobody_can_wait_for_is_taken_back_while_it_costs_nothing(
