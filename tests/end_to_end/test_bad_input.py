@@ -123,6 +123,67 @@ def test_a_wrong_question_about_usage_is_a_400_that_says_what_is_allowed(
     assert allowed in error["message"]
 
 
+CHAT, EMBEDDINGS, RESPONSES = "/v1/chat/completions", "/v1/embeddings", "/v1/responses"
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "param", "allowed"),
+    [
+        *(
+            pytest.param(path, body, 400, None, "JSON", id=f"{path}-{body or 'empty'}")
+            for path in (CHAT, EMBEDDINGS, RESPONSES)
+            for body in ("{not json", "", "[1]")
+        ),
+        (CHAT, {"messages": HELLO}, 400, "model", "GET /v1/models"),
+        (CHAT, {"model": "smal", "messages": HELLO}, 404, "model", "small"),
+        (CHAT, {"model": "small"}, 400, "messages", "at least one message"),
+        (CHAT, {"model": "small", "messages": "hello"}, 400, "messages", "an array"),
+        (CHAT, {"model": "small", "messages": HELLO, "stream": True}, 400, "stream", "false"),
+        (
+            CHAT,
+            {"model": "small", "messages": HELLO, "service_tier": "scale"},
+            400,
+            "service_tier",
+            "auto, default, priority or flex",
+        ),
+        (CHAT, {"model": "small", "messages": ["x" * 100_001]}, 400, "messages", "an array"),
+        (CHAT, {"model": "small", "messages": HELLO, "x": "x" * 100_001}, 413, None, "100000"),
+        (EMBEDDINGS, {"model": "small"}, 400, "input", "a text"),
+        (EMBEDDINGS, {"model": "small", "input": {}}, 400, "input", "an array"),
+        (RESPONSES, {"model": "small", "input": 1}, 400, "input", "input items"),
+        (RESPONSES, {"model": "small", "input": "x", "conversation": "c"}, 400, "conversation", ""),
+        (
+            RESPONSES,
+            {"model": "small", "input": "x", "tools": [{"type": "mcp"}]},
+            400,
+            "tools",
+            "functions",
+        ),
+        (
+            RESPONSES,
+            {"model": "small", "input": "x", "background": "yes"},
+            400,
+            "background",
+            "true or false",
+        ),
+    ],
+)
+def test_a_wrong_request_on_openais_routes_says_what_is_allowed(
+    world: World, client: Tenant, path: str, body: Any, status: int, param: str, allowed: str
+) -> None:
+    """The same holds for whoever brings a client of OpenAI."""
+    content = body if isinstance(body, str) else json.dumps(body)
+    answer = client.client().post(
+        path, content=content, headers={"Content-Type": "application/json"}
+    )
+
+    error = error_of(answer, status)
+    assert error["param"] == param
+    assert allowed in error["message"]
+    assert not world.left()
+
+
 @pytest.mark.parametrize(
     ("query", "headers", "param"),
     [

@@ -1,5 +1,6 @@
 """Clients that wait: they get their result in one request, and never an endless circle."""
 
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -149,6 +150,35 @@ def test_the_openai_client_raises_its_own_errors(world: World, client: Tenant) -
         )
     after = len(world.calls.of(function=world.names.function("submit"), operation="GetItem"))
     assert after - before == 1, "a 409 that cannot change must not be retried"
+
+
+def test_the_openai_client_comes_back_when_it_is_told_to(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over its rate it is told when there is room again, and its user notices nothing."""
+    paused: list[float] = []
+
+    def pause(seconds: float) -> None:
+        paused.append(seconds)
+        world.run_for(seconds)
+
+    monkeypatch.setattr("openai._base_client.time.sleep", pause)
+    world.model("small").answers(lambda _: {"data": [{"embedding": [1.0]}]})
+    hasty = world.tenant(rate_per_s=Decimal("0.1"))
+    openai_client = openai.OpenAI(
+        api_key=hasty.api_key,
+        base_url="https://api.us-east-1.twin/v1",
+        http_client=signed_out(hasty),
+    )
+
+    for text in ("one", "two"):
+        answer = openai_client.embeddings.create(model="small", input=text)
+        assert answer.data[0].embedding == [1.0]
+
+    assert len(paused) == 1
+    assert 1 <= paused[0] <= 10
+    runs = world.calls.of(operation="InvokeEndpointAsync")
+    assert len({call.params["InferenceId"] for call in runs[-2:]}) == 2
 
 
 def test_a_reader_waits_too(world: World, client: Tenant, slow: Script) -> None:
