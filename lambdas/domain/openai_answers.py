@@ -80,7 +80,8 @@ def failure(job: Job) -> ApiError:
     A client that repeats such a request by itself would have the model work again.
     """
     status, kind = _ENDED[job.status]
-    error = job.error or {}
+    # A cancelled job may still have the error of an attempt before, which did not end it.
+    error = {} if job.status is Status.CANCELLED else job.error or {}
     return ApiError(
         status,
         kind,

@@ -41,7 +41,8 @@ TIERS: dict[str | None, Literal["interactive", "standard", "batch"]] = {
 HOPS_MAX = 18
 """How often a waiting client is sent on: httpx and requests follow 20 and 30 redirects."""
 _TIER_NAMES = "auto, default, priority or flex"
-_STREAM = "false: a queued job's answer comes as a whole"
+STREAM = "false: a queued job's answer comes as a whole"
+"""What `stream` may be."""
 _METADATA = "an object of at most 16 texts, returned with the answer"
 
 
@@ -54,7 +55,7 @@ class OpenAIRequest(BaseModel):
     service_tier: Literal["auto", "default", "priority", "fast", "flex"] | None = Field(
         None, description=_TIER_NAMES
     )
-    stream: Literal[False] | None = Field(None, description=_STREAM)
+    stream: Literal[False] | None = Field(None, description=STREAM)
     metadata: dict[str, str] | None = Field(None, max_length=16, description=_METADATA)
 
 

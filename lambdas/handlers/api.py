@@ -47,6 +47,9 @@ class Request:
         return self.caller
 
 
+ANSWER_BYTES_MAX = 6_000_000
+"""Of an answer as JSON, in which the body is escaped once more (Lambda quotas: 6 MB)."""
+
 Route = Callable[[Request], dict[str, Any]]
 """What answers the requests of a route."""
 
@@ -91,6 +94,11 @@ def answer(
         "body": json.dumps(document, separators=(",", ":")),
         "isBase64Encoded": False,
     }
+
+
+def fits(reply: Mapping[str, Any]) -> bool:
+    """Whether Lambda lets an answer through."""
+    return len(json.dumps(reply)) <= ANSWER_BYTES_MAX
 
 
 def told_of(job: str) -> dict[str, str]:

@@ -29,7 +29,7 @@ from lambdas.domain.policy import Policy
 from lambdas.domain.requests import read_idempotency_key
 from lambdas.domain.views import job_reference
 from lambdas.handlers.accepting import Accepting
-from lambdas.handlers.api import Request, Route, answer, told_of
+from lambdas.handlers.api import Request, Route, answer, fits, told_of
 from lambdas.handlers.reading import Reading
 from lambdas.handlers.repeating import Repeating
 from lambdas.handlers.waiting import Waiting
@@ -61,22 +61,35 @@ class Completions:
 
     def post(self, api: str, request: Request) -> dict[str, Any]:
         """Take a job and answer with its result."""
-        job, key = self.taken(api, request)
+        job, repeatable = self.taken(api, request)
         if job.api != RESPONSES or not job.background:
-            return self.when_done(request, job, hop=0, repeatable=key is not None)
-        return answer(200, response(job), told_of(job.id))
+            return self.when_done(request, job, hop=0, repeatable=repeatable)
+        try:
+            return self.as_it_stands(job)
+        except AWS_ERRORS as error:
+            raise _lost_sight(job.id, error) from None
 
-    def taken(self, api: str, request: Request) -> tuple[Job, str | None]:
-        """The job that a request makes, or made before, and its idempotency key."""
+    def taken(self, api: str, request: Request) -> tuple[Job, bool]:
+        """The job that a request makes, or made before, and whether the request may come again.
+
+        A job that was there before may have another client that waits for it: it is not this
+        one's to be taken back.
+        """
         caller = request.known_caller
         key = read_idempotency_key(request.headers.get("idempotency-key"))
         submission = read_body(api, request.body, self.policy, caller)
         if key is None and (earlier := self.repeating.earlier(request, submission)) is not None:
-            return self.reading.settled(earlier), key
+            return self.reading.settled(earlier), True
         job, replayed, _ = self.accepting.accept(
             caller, submission, key=key, trace_id=request.trace_id
         )
-        return self.reading.settled(job) if replayed else job, key
+        return self.reading.settled(job) if replayed else job, key is not None
+
+    def as_it_stands(self, job: Job) -> dict[str, Any]:
+        """A response whose end is not waited for."""
+        if job.status is Status.COMPLETED:
+            return self._result(job)
+        return answer(200, response(job), told_of(job.id))
 
     def get(self, api: str, request: Request) -> dict[str, Any]:
         """Wait on, and answer with the result."""
@@ -116,6 +129,8 @@ class Completions:
         """
         try:
             job, waited = self.waiting.wait(job, self._wait_s(request))
+            # Who waits to the end of a deadline is told so, and not that the job goes on.
+            job = self.reading.settled(job)
             if job.status.terminal:
                 return self._result(job)
         except AWS_ERRORS as error:
@@ -138,11 +153,15 @@ class Completions:
         if job.status is not Status.COMPLETED:
             raise failure(job)
         output = self.reading.output(job)
-        if output.link is not None:
-            # Too large to pass through a function: the client fetches what the model wrote.
-            return answer(303, job_reference(job), {"Location": output.link, **told_of(job.id)})
-        told = response if job.api == RESPONSES else completion
-        return answer(200, told(job, output.document), told_of(job.id))
+        link = output.link
+        if link is None:
+            told = response if job.api == RESPONSES else completion
+            reply = answer(200, told(job, output.document), told_of(job.id))
+            link = None if fits(reply) else self.reading.link(job)
+            if link is None:
+                return reply
+        # Too large to pass through a function: the client fetches what the model wrote.
+        return answer(303, job_reference(job), {"Location": link, **told_of(job.id)})
 
     def _wait_s(self, request: Request) -> int:
         """How long to wait: no longer than the client does, if it says how long that is."""

@@ -71,7 +71,7 @@ class Reading:
         Raises:
             ApiError: 404; the same for an unknown id, an erased job and another tenant's.
         """
-        job = self._own(job_id, caller)
+        job = self.own(job_id, caller)
         if job.erased:
             raise not_found()
         return self.settled(job)
@@ -80,15 +80,21 @@ class Reading:
         """What a completed job's model answered.
 
         Raises:
+            ApiError: 404: the job was erased.
             botocore.exceptions.ClientError: The region that keeps it does not give it.
         """
         if job.output is not None:
             return Output(document=json.loads(payloads.unpack(job.output)))
-        key = str(job.output_key)
-        stored = self.payloads.result(key, region=job.owner, bytes_max=RESULT_BYTES_MAX)
+        if job.output_key is None:
+            raise not_found()
+        stored = self.payloads.result(job.output_key, region=job.owner, bytes_max=RESULT_BYTES_MAX)
         if stored.body is None:
-            return Output(link=self.payloads.link(key, region=job.owner))
+            return Output(link=self.link(job))
         return Output(document=json.loads(stored.body))
+
+    def link(self, job: Job) -> str | None:
+        """Where a large result can be fetched for an hour; None for one that is in the ledger."""
+        return self.payloads.link(job.output_key, region=job.owner) if job.output_key else None
 
     def settled(self, job: Job) -> Job:
         """The job, expired if its deadline has passed while it waited."""
@@ -108,8 +114,7 @@ class Reading:
                 self.snapshots.of(job.owner) if snapshot is None else snapshot,
                 now_ms=now_ms(),
             )
-        link = self.payloads.link(job.output_key, region=job.owner) if job.output_key else None
-        return job_view(job, place=where, output_url=link)
+        return job_view(job, place=where, output_url=self.link(job))
 
     def list_jobs(self, request: Request) -> dict[str, Any]:
         """`GET /v1/jobs`: the caller's jobs, newest first."""
@@ -157,7 +162,7 @@ class Reading:
 
     def erase(self, request: Request) -> dict[str, Any]:
         """`DELETE /v1/jobs/{id}`: payload and result are gone everywhere, and for good."""
-        job = self._own(str(request.parameters.get("id", "")), request.known_caller)
+        job = self.own(str(request.parameters.get("id", "")), request.known_caller)
         self.erased(job)
         return answer(200, {"id": job.id, "object": "job", "deleted": True})
 
@@ -189,8 +194,12 @@ class Reading:
             self.payloads.erase_results(results, region=region)
         logger.info("erased", job_id=job.id)
 
-    def _own(self, job_id: str, caller: Caller) -> Job:
-        """The caller's job, erased or not."""
+    def own(self, job_id: str, caller: Caller) -> Job:
+        """The caller's job, erased or not.
+
+        Raises:
+            ApiError: 404; the same for an unknown id and another tenant's.
+        """
         job = self.ledger.get(job_id) if is_job_id(job_id) else None
         if job is None or job.tenant != caller.tenant:
             raise not_found()

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from lambdas.domain.job import RESPONSES, Job, Status
-from lambdas.domain.openai_answers import response
-from lambdas.domain.openai_requests import ROUTES
-from lambdas.domain.views import job_reference
-from lambdas.handlers.api import Request, Route, answer, told_of
+from lambdas.domain.errors import invalid, not_found
+from lambdas.domain.job import RESPONSES
+from lambdas.domain.openai_answers import job_of
+from lambdas.domain.openai_requests import ROUTES, STREAM
+from lambdas.handlers.api import Request, Route, answer
 from lambdas.handlers.completions import Completions
 from lambdas.handlers.reading import Reading
 
@@ -33,24 +33,25 @@ class Responses:
 
     def get(self, request: Request) -> dict[str, Any]:
         """`GET /v1/responses/{id}`: as it stands, or for who was sent on to wait, its end."""
+        if request.query.get("stream", "false") != "false":
+            raise invalid(f"stream is {STREAM}.", param="stream")
         if "hop" in request.query:
             return self.completions.get(RESPONSES, request)
-        return self._told(self.completions.found(RESPONSES, request))
+        return self.completions.as_it_stands(self.completions.found(RESPONSES, request))
 
     def cancel(self, request: Request) -> dict[str, Any]:
         """`POST /v1/responses/{id}/cancel`; again: the same answer."""
-        return self._told(self.reading.cancelled(self.completions.found(RESPONSES, request)))
+        job = self.completions.found(RESPONSES, request)
+        return self.completions.as_it_stands(self.reading.cancelled(job))
 
     def delete(self, request: Request) -> dict[str, Any]:
-        """`DELETE /v1/responses/{id}`: input and answer are gone everywhere, and for good."""
-        job = self.completions.found(RESPONSES, request)
-        self.reading.erased(job)
-        return answer(200, {"id": request.parameters["id"], "object": "response", "deleted": True})
+        """`DELETE /v1/responses/{id}`: input and answer are gone everywhere, and for good.
 
-    def _told(self, job: Job) -> dict[str, Any]:
-        if job.status is not Status.COMPLETED:
-            return answer(200, response(job), told_of(job.id))
-        output = self.reading.output(job)
-        if output.link is not None:
-            return answer(303, job_reference(job), {"Location": output.link, **told_of(job.id)})
-        return answer(200, response(job, output.document), told_of(job.id))
+        Again: the same answer, because what was cut short is done by asking again.
+        """
+        public = str(request.parameters.get("id", ""))
+        job = self.reading.own(job_of(public, RESPONSES), request.known_caller)
+        if job.api != RESPONSES:
+            raise not_found()
+        self.reading.erased(job)
+        return answer(200, {"id": public, "object": "response", "deleted": True})

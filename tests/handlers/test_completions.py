@@ -1,5 +1,6 @@
 """OpenAI's routes: whatever goes wrong, a client that repeats by itself makes no second job."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,7 @@ def test_every_service_tier_is_one_of_ours(region: Region, named: str | None, ti
 
 def test_who_waits_is_sent_on_and_at_the_end_told_where_to_look(region: Region) -> None:
     """Nothing on the way makes its library send the request again."""
+    region.after(1, lambda: region.start(newest(region)))
     reply = ask(region)
     hops = 0
     while reply.status == 303:
@@ -120,6 +122,21 @@ def test_an_end_without_an_answer_is_an_error_that_is_not_repeated(
     assert reply.headers["X-Job-Id"] == newest(region)
 
 
+def test_a_cancelled_job_is_told_as_that_whatever_failed_before(region: Region) -> None:
+    """The fault of an earlier attempt did not end it."""
+
+    def end() -> None:
+        job, at_ms = newest(region), int(region.now_s * 1000)
+        region.start(job)
+        error = {"code": "model_error", "message": "unwell"}
+        region.ledger.apply(region.job(job), "retry", now_ms=at_ms, attempt=2, error=error)
+        region.ledger.apply(region.job(job), "cancel", now_ms=at_ms, finished_ms=at_ms)
+
+    region.after(1, end)
+
+    assert ask(region).error["code"] == "job_cancelled"
+
+
 def test_an_answer_of_another_form_is_no_answer(region: Region) -> None:
     """A program that reads `data` must not find something else."""
     region.after(1, lambda: region.complete(newest(region), {"text": "hm"}))
@@ -153,6 +170,19 @@ def test_an_answer_in_the_bucket_is_read_wherever_it_is(region: Region) -> None:
     assert reply.json == {"id": newest(region), "object": "job", "status": "completed"}
 
 
+def test_an_answer_that_grows_on_its_way_is_fetched_by_a_link(region: Region) -> None:
+    """Four bytes of an emoji are twelve as JSON in ASCII: Lambda would throw the answer away."""
+
+    def end() -> None:
+        body = json.dumps({"data": ["\U0001f600" * 500_000]}, ensure_ascii=False).encode()
+        aws("s3").put_object(Bucket=region.names.bucket(region.region), Key="k", Body=body)
+        region.complete(newest(region), key="k")
+
+    region.after(1, end)
+
+    assert ask(region).status == 303
+
+
 def test_a_job_that_nobody_can_wait_for_is_taken_back_while_it_costs_nothing(
     region: Region,
 ) -> None:
@@ -164,6 +194,32 @@ def test_a_job_that_nobody_can_wait_for_is_taken_back_while_it_costs_nothing(
     assert (reply.status, reply.error["code"]) == (429, "no_room_to_wait")
     assert int(reply.headers["Retry-After"]) > 0
     assert region.job(newest(region)).status == "cancelled"
+
+
+def test_a_repetition_never_takes_back_a_job_that_another_client_waits_for(
+    region: Region,
+) -> None:
+    """Of equal requests nobody knows whose repetition it is; the first one may be waited for."""
+    ask(region)
+    region.lambda_.full = True
+
+    reply = region.ask(ROUTE, body=BODY, headers=REPEATED)
+
+    assert (reply.status, reply.error["code"]) == (503, "no_room_to_wait")
+    assert "x-should-retry" not in reply.headers, "the same repetition finds the same job"
+    assert region.job(newest(region)).status == "queued"
+
+
+def test_who_waits_past_the_deadline_is_told_that_it_has_passed(region: Region) -> None:
+    """`not_finished` would have a client look for an answer that never comes."""
+    reply = ask(region)
+    for _ in range(HOPS_MAX):
+        assert reply.status == 303
+        path, _, query = reply.headers["Location"].partition("?hop=")
+        reply = region.ask(WAIT_ON, job=path.rpartition("/")[2], query={"hop": query})
+
+    assert (reply.status, reply.error["code"]) == (504, "deadline_exceeded")
+    assert region.job(newest(region)).status == "expired"
 
 
 def test_with_a_key_the_job_goes_on_and_the_client_comes_again(region: Region) -> None:
