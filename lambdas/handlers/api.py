@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lambdas.adapters.clock import now_ms
 from lambdas.domain.admission import Caller
 from lambdas.domain.errors import ApiError, invalid, unauthorized
 
@@ -24,6 +25,7 @@ class Request:
         body: As sent.
         caller: As the authorizer found; None on open routes.
         trace_id: Of API Gateway's trace header, or the request's id.
+        received_ms: When API Gateway got it.
     """
 
     route: str
@@ -34,6 +36,7 @@ class Request:
     body: bytes
     caller: Caller | None
     trace_id: str
+    received_ms: int
 
     @property
     def known_caller(self) -> Caller:
@@ -77,6 +80,7 @@ def read_request(event: Mapping[str, Any]) -> Request:
         body=body,
         caller=_caller(context.get("authorizer") or {}),
         trace_id=str(headers.get("x-amzn-trace-id") or context.get("requestId") or ""),
+        received_ms=int(context.get("requestTimeEpoch") or now_ms()),
     )
 
 

@@ -128,7 +128,7 @@ class Completions:
             repeatable: Whether the same request gives the same job.
         """
         try:
-            job, waited = self.waiting.wait(job, self._wait_s(request))
+            job, waited = self.waiting.wait(request, job, self._wait_s(request))
             # Who waits to the end of a deadline is told so, and not that the job goes on.
             job = self.reading.settled(job)
             if job.status.terminal:

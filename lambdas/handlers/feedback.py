@@ -1,5 +1,6 @@
 """`POST /v1/jobs/{id}/feedback`: what a user says of an answer, kept with its job."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +9,7 @@ from lambdas.adapters.clock import now_ms
 from lambdas.adapters.logs import logger
 from lambdas.adapters.metrics import Metrics
 from lambdas.domain import feedback, metrics
+from lambdas.domain.access import JOBS_READ
 from lambdas.domain.errors import conflict, not_found
 from lambdas.domain.feedback import FeedbackRequest
 from lambdas.domain.job import Job
@@ -51,7 +53,10 @@ class Feedback:
             raise not_found()  # erased meanwhile
         self._count(before, said, after, at_ms)
         logger.info("feedback", job_id=job.id, model=job.model, version=job.version)
-        return answer(200, self.reading.view(replace(before, feedback=after)))
+        # A key that may not read jobs may judge them, and gets no answer to see by that.
+        reads = request.known_caller.has_scope(JOBS_READ)
+        view = self.reading.view(replace(before, feedback=after), with_output=reads)
+        return answer(200, view | {"feedback": json.loads(after)})
 
     def _count(self, before: Job, said: FeedbackRequest, after: str, at_ms: int) -> None:
         """Count it on the day on which the job ended, where the job itself was counted."""

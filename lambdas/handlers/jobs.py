@@ -4,14 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lambdas.adapters.aws import AWS_ERRORS, reason
+from lambdas.adapters.logs import logger
 from lambdas.domain.job import Job
 from lambdas.domain.policy import Policy
 from lambdas.domain.requests import read_idempotency_key, read_submission
-from lambdas.domain.views import job_reference
+from lambdas.domain.views import job_reference, job_view
 from lambdas.handlers.accepting import Accepting
 from lambdas.handlers.api import Request, Route, answer
 from lambdas.handlers.reading import Reading
 from lambdas.handlers.waiting import Waiting
+
+NO_ROOM_S = "1"
+"""When to look again if as many clients wait as may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,25 +47,34 @@ class Jobs:
             key=read_idempotency_key(request.headers.get("idempotency-key")),
             trace_id=request.trace_id,
         )
-        headers = {"Idempotent-Replayed": "true"} if replayed else {}
-        place = f"{request.path.rstrip('/')}/{job.id}"
-        job, waited = self.waiting.wait(self.reading.settled(job) if replayed else job, wait_s)
-        if job.status.terminal and (waited or replayed):
-            return answer(200, self.reading.view(job), {"Location": place, **headers})
-        if waited:
-            return _wait_on(job, place, wait_s, headers)
-        return answer(202, self.reading.view(job, snapshot), {"Location": place, **headers})
+        headers = {"Location": f"{request.path.rstrip('/')}/{job.id}"}
+        if replayed:
+            headers["Idempotent-Replayed"] = "true"
+        try:
+            job = self.reading.settled(job) if replayed else job
+            job, waited = self.waiting.wait(request, job, wait_s)
+            if job.status.terminal and (waited or replayed):
+                return answer(200, self.reading.view(job), headers)
+            if waited:
+                return _wait_on(job, headers.pop("Location"), wait_s, headers)
+            if wait_s:
+                headers["Retry-After"] = NO_ROOM_S
+            return answer(202, self.reading.view(job, snapshot), headers)
+        except AWS_ERRORS as error:
+            # It is taken: told of a fault, a client without a key would make another one.
+            logger.error("a job is not told whole", job_id=job.id, reason=reason(error))
+            return answer(202, job_view(job), headers)
 
     def get(self, request: Request) -> dict[str, Any]:
         """`GET /v1/jobs/{id}`."""
         wait_s = self.waiting.wished_s(request)
         job = self.reading.find(request)
         if wait_s and not job.status.terminal:
-            job, waited = self.waiting.wait(job, wait_s)
+            job, waited = self.waiting.wait(request, job, wait_s)
             if waited and not job.status.terminal:
                 return _wait_on(job, request.path, wait_s, {})
             if not waited:
-                return answer(202, self.reading.view(job), {"Retry-After": "1"})
+                return answer(202, self.reading.view(job), {"Retry-After": NO_ROOM_S})
         return answer(200, self.reading.view(job))
 
 

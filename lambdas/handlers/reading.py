@@ -103,7 +103,9 @@ class Reading:
             return job
         return self.endings.expired(job, now_ms=at_ms).job or job
 
-    def view(self, job: Job, snapshot: dict[str, Any] | None = None) -> dict[str, Any]:
+    def view(
+        self, job: Job, snapshot: dict[str, Any] | None = None, *, with_output: bool = True
+    ) -> dict[str, Any]:
         """The job as clients see it, with its place in the queue or its result."""
         where = None
         if job.status is Status.QUEUED and job.model in self.policy.models:
@@ -114,7 +116,8 @@ class Reading:
                 self.snapshots.of(job.owner) if snapshot is None else snapshot,
                 now_ms=now_ms(),
             )
-        return job_view(job, place=where, output_url=self.link(job))
+        link = self.link(job) if with_output else None
+        return job_view(job, place=where, output_url=link, with_output=with_output)
 
     def list_jobs(self, request: Request) -> dict[str, Any]:
         """`GET /v1/jobs`: the caller's jobs, newest first."""

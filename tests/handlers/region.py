@@ -287,6 +287,7 @@ class Region:
             "requestContext": {
                 "path": f"/api{path}",
                 "requestId": "r-1",
+                "requestTimeEpoch": int(1000 * self.now_s),
                 **({"authorizer": caller} if tenant else {}),
             },
             "body": raw if raw is not None else body and json.dumps(body),

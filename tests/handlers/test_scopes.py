@@ -38,6 +38,21 @@ def test_a_key_that_only_submits_reads_nothing(region: Region) -> None:
     assert region.ask("GET /v1/models", found=only).status == 200
 
 
+def test_who_may_only_submit_sees_no_answer_by_judging_it(region: Region) -> None:
+    """Feedback is answered with its job, and that holds the answer."""
+    job = region.submitted()
+    region.complete(job, {"private": "answer"})
+    body = {"rating": 1}
+
+    told = [
+        region.ask("POST /v1/jobs/{id}/feedback", job=job, body=body, found={"scopes": scopes})
+        for scopes in ("jobs:write", "jobs:write,jobs:read")
+    ]
+
+    assert [reply.json["output"] for reply in told] == [None, {"private": "answer"}]
+    assert [reply.json["feedback"]["rating"] for reply in told] == [1, 1]
+
+
 @pytest.mark.parametrize(("left_ms", "status"), [(1, 200), (0, 401), (-60_000, 401)])
 def test_an_expiry_holds_while_api_gateway_still_remembers_the_key(
     region: Region, left_ms: int, status: int

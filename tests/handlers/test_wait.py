@@ -3,7 +3,7 @@
 import pytest
 
 from lambdas.handlers import wait
-from tests.handlers.region import MODEL, Region
+from tests.handlers.region import MODEL, Region, error
 
 BODY = {"model": MODEL, "input": "text"}
 
@@ -48,8 +48,33 @@ def test_with_no_room_to_wait_the_answer_comes_at_once(region: Region) -> None:
     read = region.ask("GET /v1/jobs/{id}", job=posted.json["id"], query={"wait": "5"})
 
     assert (posted.status, read.status) == (202, 202)
-    assert read.headers["Retry-After"] == "1"
+    assert posted.headers["Retry-After"] == read.headers["Retry-After"] == "1"
     assert region.lambda_.waits == 2
+
+
+@pytest.mark.parametrize(("took_s", "until_s"), [(1, 26), (9, 27), (28, 29)])
+def test_a_wait_ends_before_api_gateway_gives_up(region: Region, took_s: int, until_s: int) -> None:
+    """Its own error after 29 s names no job: a client without a key would make another one."""
+    began_s = region.now_s
+    region.faults = {"SendMessage": lambda: region.sleep(took_s)}
+
+    reply = region.ask("POST /v1/jobs", body=BODY, query={"wait": "25"})
+
+    assert (reply.status, region.now_s - began_s) == (303, until_s)
+
+
+def test_a_job_that_was_taken_is_told_of_whatever_goes_wrong_then(region: Region) -> None:
+    """A client without a key that hears of a fault makes a second job."""
+
+    def refuse() -> None:
+        if region.lambda_.waits and region.calls[-1][1].get("ConsistentRead"):
+            raise error("InternalServerError", "GetItem")
+
+    region.faults = {"GetItem": refuse}
+    reply = region.ask("POST /v1/jobs", body=BODY, query={"wait": "1"})
+
+    assert (reply.status, reply.json["status"]) == (202, "queued")
+    assert reply.headers["Location"] == f"/api/v1/jobs/{reply.json['id']}"
 
 
 def test_a_wait_that_fails_sends_nobody_in_circles(region: Region) -> None:
