@@ -19,7 +19,11 @@ from lambdas.domain.admission import Caller
 from lambdas.domain.errors import invalid
 from lambdas.domain.files import KEPT_S_MAX, KEPT_S_MIN
 from lambdas.domain.job import CHAT, EMBEDDINGS, ENTROPY_BYTES_MIN, RESPONSES, job_id
-from lambdas.domain.requests import METADATA_NAME_LENGTH_MAX, METADATA_VALUE_LENGTH_MAX
+from lambdas.domain.requests import (
+    METADATA_NAME_LENGTH_MAX,
+    METADATA_VALUE_LENGTH_MAX,
+    Metadata,
+)
 
 WINDOW_S = 86_400
 """The one window that OpenAI's clients can ask for: 24 hours."""
@@ -290,7 +294,7 @@ class BatchRequest(BaseModel):
         description="/v1/chat/completions, /v1/embeddings or /v1/responses"
     )
     completion_window: Literal["24h"] = Field(description="24h")
-    metadata: dict[str, str] | None = Field(
+    metadata: Metadata | None = Field(
         None,
         max_length=16,
         description=(
@@ -311,7 +315,7 @@ def read_batch_request(document: dict[str, Any]) -> BatchRequest:
         ApiError: 400 naming the field and what is allowed.
     """
     try:
-        request = BatchRequest.model_validate(document)
+        return BatchRequest.model_validate(document)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         field = str(problem["loc"][0])
@@ -328,11 +332,6 @@ def read_batch_request(document: dict[str, Any]) -> BatchRequest:
                 f"{field} is required: {description}.", param=field, code="missing_field"
             ) from None
         raise invalid(f"{field} is {description}.", param=field) from None
-    for name, value in (request.metadata or {}).items():
-        if len(name) > METADATA_NAME_LENGTH_MAX or len(value) > METADATA_VALUE_LENGTH_MAX:
-            description = BatchRequest.model_fields["metadata"].description
-            raise invalid(f"metadata is {description}.", param="metadata")
-    return request
 
 
 def batch_view(batch: Batch) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from lambdas.domain.errors import ApiError, invalid
 from lambdas.domain.job import CHAT, EMBEDDINGS, RESPONSES
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.requests import (
+    METADATA_NAME_LENGTH_MAX,
+    METADATA_VALUE_LENGTH_MAX,
     JobRequest,
+    Metadata,
     Submission,
-    check_metadata,
     check_tier,
     find_model,
     read_document,
@@ -43,7 +45,10 @@ HOPS_MAX = 18
 _TIER_NAMES = "auto, default, priority or flex"
 STREAM = "false: a queued job's answer comes as a whole"
 """What `stream` may be."""
-_METADATA = "an object of at most 16 texts, returned with the answer"
+_METADATA = (
+    "an object of at most 16 texts, returned with the answer; names have at most "
+    f"{METADATA_NAME_LENGTH_MAX} and texts at most {METADATA_VALUE_LENGTH_MAX} characters"
+)
 
 
 class OpenAIRequest(BaseModel):
@@ -56,7 +61,7 @@ class OpenAIRequest(BaseModel):
         None, description=_TIER_NAMES
     )
     stream: Literal[False] | None = Field(None, description=STREAM)
-    metadata: dict[str, str] | None = Field(None, max_length=16, description=_METADATA)
+    metadata: Metadata | None = Field(None, max_length=16, description=_METADATA)
 
 
 class ChatRequest(OpenAIRequest):
@@ -162,7 +167,6 @@ def read_request(
         metadata=asked.metadata or None,
         webhook=None,
     )
-    check_metadata(request)
     return submission_of(request, model, api=api, background=background)
 
 

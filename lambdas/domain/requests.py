@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,6 +20,13 @@ DEPTH_MAX = 64
 WAIT_DIGITS_MAX = 9
 METADATA_NAME_LENGTH_MAX = 64
 METADATA_VALUE_LENGTH_MAX = 512
+Metadata = dict[
+    Annotated[str, Field(max_length=METADATA_NAME_LENGTH_MAX)],
+    Annotated[str, Field(max_length=METADATA_VALUE_LENGTH_MAX)],
+]
+"""What clients keep with what they ask for; the bounds are those of OpenAI's API."""
+DEADLINE_S_MAX = 518_400
+"""Six days: a message lives for seven. A deployment may allow less."""
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([^,;\"\s]*)", re.IGNORECASE)
 _Shape = TypeVar("_Shape", bound=BaseModel)
@@ -38,8 +45,8 @@ class JobRequest(BaseModel):
     tier: Literal["interactive", "standard", "batch"] = Field(
         "standard", description="interactive, standard or batch"
     )
-    deadline_s: int | None = Field(None, ge=1, description=_DEADLINE)
-    metadata: dict[str, str] | None = Field(
+    deadline_s: int | None = Field(None, ge=1, le=DEADLINE_S_MAX, description=_DEADLINE)
+    metadata: Metadata | None = Field(
         None,
         max_length=16,
         description=(
@@ -48,7 +55,10 @@ class JobRequest(BaseModel):
         ),
     )
     webhook: str | None = Field(
-        None, max_length=1024, description="an https:// address, which is told when the job ends"
+        None,
+        max_length=1024,
+        description="an https:// address, which is told when the job ends",
+        json_schema_extra={"format": "uri", "pattern": "^https://"},
     )
     input_upload: str | None = Field(
         None, max_length=80, description="the id of an upload, instead of input"
@@ -213,18 +223,6 @@ def _bounds(request: JobRequest, policy: Policy) -> None:
             raise invalid(str(error), param="webhook") from None
     if request.deadline_s is not None and request.deadline_s > policy.deadline_s_max:
         raise _deadline(policy)
-    check_metadata(request)
-
-
-def check_metadata(request: JobRequest) -> None:
-    """Whether the names and texts of a request's metadata are short enough.
-
-    Raises:
-        ApiError: They are not.
-    """
-    for name, value in (request.metadata or {}).items():
-        if len(name) > METADATA_NAME_LENGTH_MAX or len(value) > METADATA_VALUE_LENGTH_MAX:
-            raise _not_allowed("metadata")
 
 
 def read_idempotency_key(value: str | None) -> str | None:
