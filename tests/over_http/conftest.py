@@ -103,4 +103,4 @@ def service(models: Models) -> Iterator[LocalService]:
 def key(service: LocalService) -> str:
     """A key of a tenant that nobody has used before."""
     directory = local.directory(service.twin, service.deployment)
-    return service.twin.scheduler.call(add_tenant, directory, f"tenant-{next(NUMBERS)}")
+    return str(service.twin.scheduler.call(add_tenant, directory, f"tenant-{next(NUMBERS)}"))
