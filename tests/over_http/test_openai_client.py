@@ -70,7 +70,7 @@ def test_embeddings_come_as_numbers(client: openai.OpenAI) -> None:
 def test_the_asynchronous_client_gets_the_same(later: openai.AsyncOpenAI) -> None:
     """Its users expect as much."""
 
-    async def ask() -> list[Any]:
+    async def ask() -> tuple[Any, Any, Any]:
         async with later:
             return await asyncio.gather(
                 later.chat.completions.create(model="chat", messages=said("async")),
