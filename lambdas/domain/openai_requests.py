@@ -4,9 +4,16 @@ What OpenAI's service would act on itself is taken off the body; everything else
 we do not know, goes to the model as it is. What a queue cannot honour is refused by its name.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from lambdas.domain.admission import Caller
 from lambdas.domain.errors import ApiError, invalid
@@ -51,6 +58,20 @@ _METADATA = (
 )
 
 
+def _as_a_whole(stream: bool) -> bool:  # noqa: FBT001 pydantic's validators get it so
+    if stream:
+        raise ValueError(STREAM)
+    return stream
+
+
+_Stream = Annotated[
+    bool,
+    # Not a literal: to one, 0 is the same as false, and a model's server may differ.
+    AfterValidator(_as_a_whole),
+    WithJsonSchema({"const": False, "type": "boolean"}),
+]
+
+
 class OpenAIRequest(BaseModel):
     """What every such body may hold beside the model's own fields."""
 
@@ -60,7 +81,7 @@ class OpenAIRequest(BaseModel):
     service_tier: Literal["auto", "default", "priority", "fast", "flex"] | None = Field(
         None, description=_TIER_NAMES
     )
-    stream: Literal[False] | None = Field(None, description=STREAM)
+    stream: _Stream | None = Field(None, description=STREAM)
     metadata: Metadata | None = Field(None, max_length=16, description=_METADATA)
 
 

@@ -71,6 +71,12 @@ def test_only_what_the_service_acts_on_is_taken_off() -> None:
         ),
         (
             "chat.completions",
+            {"model": "talker", "messages": MESSAGES, "stream": 0},
+            "stream",
+            "invalid_value",
+        ),
+        (
+            "chat.completions",
             {"model": "talker", "messages": MESSAGES, "service_tier": "scale"},
             "service_tier",
             "invalid_value",
