@@ -49,7 +49,7 @@ class DataStack(Stack):
             partition_key=dynamodb.Attribute(name="pk", type=TEXT),
             global_secondary_indexes=[
                 _by_age("live", partition="live", also=["tenant", "tier", "deadline_ms"]),
-                _by_age("listing", partition="tenant_day"),
+                _by_age("listing", partition="tenant_day", also=["request_hash"]),
             ],
             replicas=_replicas(deployment),
             multi_region_consistency=(dynamodb.MultiRegionConsistency.STRONG if several else None),

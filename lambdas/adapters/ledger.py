@@ -325,15 +325,17 @@ class Ledger:
         limit: int,
         before_ms: int | None = None,
         after: tuple[int, str] | None = None,
+        digest: bytes | None = None,
     ) -> list[tuple[str, int]]:
         """A tenant's jobs accepted on a day, newest first.
 
         Args:
             tenant: Whose.
             day: `YYYY-MM-DD` in UTC.
-            limit: At most so many.
+            limit: At most so many; they are looked through for a digest.
             before_ms: Only those created before.
             after: Creation time and id of the last one of an earlier page.
+            digest: Only those of such a request.
 
         Returns:
             Pairs of job id and creation time in milliseconds.
@@ -347,6 +349,9 @@ class Ledger:
         if after is not None:
             last = {**_key(after[1]), "tenant_day": values[":day"]}
             start["ExclusiveStartKey"] = {**last, "created_ms": {"N": str(after[0])}}
+        if digest is not None:
+            start["FilterExpression"] = "request_hash = :digest"
+            values[":digest"] = {"B": digest}
         reply = self.client.query(
             TableName=self.table,
             IndexName="listing",

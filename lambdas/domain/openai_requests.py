@@ -188,7 +188,7 @@ def read_request(
         metadata=asked.metadata or None,
         webhook=None,
     )
-    return submission_of(request, model, api=api, background=background)
+    return submission_of(request, model, api=api, background=background, body=document)
 
 
 def _input(api: str, taken: dict[str, Any], model: Model) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -104,7 +105,12 @@ def read_submission(body: bytes, policy: Policy, caller: Caller) -> Submission:
 
 
 def submission_of(
-    request: JobRequest, model: Model, *, api: str | None = None, background: bool = False
+    request: JobRequest,
+    model: Model,
+    *,
+    api: str | None = None,
+    background: bool = False,
+    body: Mapping[str, Any] | None = None,
 ) -> Submission:
     """Make a checked request a submission.
 
@@ -113,6 +119,7 @@ def submission_of(
         model: Which it asks for.
         api: Through which of OpenAI's routes it came; None through our own.
         background: Whether its client does not wait for it.
+        body: What came through that route, as its client wrote it.
 
     Raises:
         ApiError: 413: the input is larger than the model takes.
@@ -124,10 +131,16 @@ def submission_of(
             f"that model {model.name} takes.",
             param=None if api else "input",
         )
-    # Defaults are left out, so that a field which a later release adds changes no digest.
-    asked = request.model_dump(exclude_defaults=True) | ({"api": api} if api else {})
-    if request.input_upload is None:
-        asked["input"] = request.input
+    if api is None:
+        # Defaults are left out, so that a field which a later release adds changes no digest.
+        asked = request.model_dump(exclude_defaults=True)
+        if request.input_upload is None:
+            asked["input"] = request.input
+    else:
+        # What came, and not what was made of it: a release that translates otherwise, or waits
+        # longer, still knows a repetition. A line of a batch is none of a request.
+        asked = {"api": api, "body": body, "tier": request.tier, "background": background}
+        asked["deadline"] = request.deadline_s is not None
     return Submission(
         request=request,
         input_bytes=input_bytes,

@@ -1,12 +1,13 @@
 """OpenAI's requests as jobs: what reaches the model, and what is refused by its name."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from lambdas.domain.errors import ApiError
-from lambdas.domain.openai_requests import read_body
+from lambdas.domain.openai_requests import read_body, read_request
 from lambdas.domain.responses import chat_of, output_of, usage_of
 from tests.domain.api_policy import ANYBODY, model, policy
 
@@ -145,6 +146,44 @@ def test_an_equal_input_of_another_route_is_another_request() -> None:
     }
 
     assert len(digests) == 2
+
+
+def test_a_repetition_is_known_whatever_a_release_changes() -> None:
+    """Else a client's repetition after a deployment is another request: 409, or a second job."""
+    body = json.dumps({"model": "talker", "input": "x", "instructions": "y"}).encode()
+    speaks = policy(talker=model("talker", apis=("responses",)))
+    patient = replace(POLICY, wait_s_max=POLICY.wait_s_max - 1)
+
+    found = [read_body("responses", body, each, ANYBODY) for each in (POLICY, speaks, patient)]
+
+    assert len({submission.digest for submission in found}) == 1
+    assert len({submission.input_bytes for submission in found}) == 2
+    assert len({submission.request.deadline_s for submission in found}) == 2
+
+
+@pytest.mark.parametrize(
+    "field", [{"background": True}, {"service_tier": "flex"}, {"metadata": {"a": "b"}}]
+)
+def test_what_a_request_asks_of_us_makes_it_another_one(field: dict[str, Any]) -> None:
+    """A reused idempotency key must not hide that."""
+    digests = {
+        read_body("responses", json.dumps(body).encode(), POLICY, ANYBODY).digest
+        for body in ({"model": "talker", "input": "x"}, {"model": "talker", "input": "x"} | field)
+    }
+
+    assert len(digests) == 2
+
+
+def test_a_line_of_a_batch_is_nobodys_repetition() -> None:
+    """A client that repeats a chat must not get, and cancel, the batch's job."""
+    document: dict[str, Any] = {"model": "talker", "input": "x", "service_tier": "flex"}
+    document["background"] = True
+    alone, line = (
+        read_request("responses", document, POLICY, ANYBODY, deadline_s=deadline_s, background=True)
+        for deadline_s in (None, 7)
+    )
+
+    assert alone.digest != line.digest
 
 
 def test_a_response_reaches_a_chat_model_in_its_own_words() -> None:

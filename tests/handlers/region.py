@@ -465,10 +465,10 @@ def _table(dynamodb: Any, table: str, **indexes: str) -> None:
                 ],
                 "Projection": {
                     "ProjectionType": "INCLUDE",
-                    "NonKeyAttributes": ["tenant", "tier", "deadline_ms"],
-                }
-                if index == "live"
-                else {"ProjectionType": "KEYS_ONLY"},
+                    "NonKeyAttributes": ["tenant", "tier", "deadline_ms"]
+                    if index == "live"
+                    else ["request_hash"],
+                },
             }
             for index, attribute in indexes.items()
         ]

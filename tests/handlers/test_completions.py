@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -278,6 +279,19 @@ def test_a_request_that_is_repeated_after_midnight_finds_its_job(region: Region)
 
     assert region.ask(ROUTE, body=BODY, headers=REPEATED).status == 200
     assert len(region.messages()) == 1
+
+
+def test_a_repetition_finds_its_job_behind_many_others(region: Region) -> None:
+    """Whoever is busy repeats most, and would pay for most of it twice."""
+    ask(region)
+    first, at_ms = region.job(newest(region)), int(1000 * region.now_s)
+    for number in range(60):
+        other = replace(first, id=f"job_{number:026}", request_hash=b"x", created_ms=at_ms + 1)
+        assert region.ledger.create(other) is None
+    region.sleep(1)
+    region.after(1, lambda: region.complete(first.id, ANSWER))
+
+    assert region.ask(ROUTE, body=BODY, headers=REPEATED).headers["X-Job-Id"] == first.id
 
 
 def test_who_asks_the_same_twice_gets_two_answers(region: Region) -> None:
