@@ -1,6 +1,6 @@
 """Uploads in S3: in the bucket of one region, and replicated to every other."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -159,11 +159,18 @@ class UploadBuckets:
         """Bytes of an upload in its own region, or None if it is not there."""
         return self._size(home, self.names.bucket(home), key)
 
-    def copies(self, key: str, *, home: str) -> tuple[set[str], set[str]]:
-        """The other regions that have a copy of an upload, and those that do not answer."""
+    def copies(
+        self, key: str, *, home: str, lost: Collection[str] = ()
+    ) -> tuple[set[str], set[str]]:
+        """The other regions that have a copy of an upload, and those that do not answer.
+
+        Lost ones are not asked: each would take some seconds of the request's 29.
+        """
         found: set[str] = set()
         silent: set[str] = set()
         for region in self._others(home):
+            if region in lost:
+                continue
             try:
                 if self._size(region, self.names.replica_bucket(region), key) is not None:
                     found.add(region)

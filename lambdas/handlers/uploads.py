@@ -266,7 +266,7 @@ class Uploads:
         home = upload.region in lost or self.buckets.size(key, home=upload.region) is not None
         if not home:
             return State.WAITING, set()
-        copies, silent = self.buckets.copies(key, home=upload.region)
+        copies, silent = self.buckets.copies(key, home=upload.region, lost=lost)
         needed = set(self.policy.regions) - {upload.region} - set(lost)
         if copies:
             needed -= silent

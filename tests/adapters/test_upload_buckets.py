@@ -90,3 +90,4 @@ def test_copies_are_told_apart_from_regions_that_do_not_answer(clients: Any) -> 
     some: Any = lambda region: away if region == THIRD else clients(region)  # noqa: E731 one line
     silent = UploadBuckets(some, clients, NAMES, HOME, REGIONS)
     assert silent.copies(KEY, home=HOME) == ({NEXT}, {THIRD})
+    assert silent.copies(KEY, home=HOME, lost={THIRD}) == ({NEXT}, set())

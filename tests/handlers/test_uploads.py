@@ -187,6 +187,9 @@ def test_a_lost_region_is_not_waited_for(region: Region) -> None:
     region.see(peers={THIRD: {"state": "lost", "models": {}, "grants": {}, "at_ms": 0}})
 
     assert submit(region, upload["id"]).status == 202
+    asked = {params["Bucket"] for name, params in region.calls if name == "HeadObject"}
+    assert region.names.replica_bucket(NEXT) in asked
+    assert region.names.replica_bucket(THIRD) not in asked, "it would take seconds to fail"
 
 
 def test_the_same_upload_is_the_same_job(region: Region) -> None:
