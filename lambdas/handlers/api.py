@@ -100,6 +100,11 @@ def answer(
     }
 
 
+def written_bytes(document: Mapping[str, Any]) -> int:
+    """What a part of a body takes of `ANSWER_BYTES_MAX`."""
+    return len(json.dumps(json.dumps(document)))
+
+
 def fits(reply: Mapping[str, Any]) -> bool:
     """Whether Lambda lets an answer through."""
     return len(json.dumps(reply)) <= ANSWER_BYTES_MAX

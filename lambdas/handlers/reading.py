@@ -18,13 +18,15 @@ from lambdas.domain.payloads import input_key
 from lambdas.domain.policy import Policy
 from lambdas.domain.prediction import place
 from lambdas.domain.views import job_view
-from lambdas.handlers.api import Request, answer
+from lambdas.handlers.api import ANSWER_BYTES_MAX, Request, answer, written_bytes
 from lambdas.handlers.endings import RESULT_BYTES_MAX, Endings, result_keys
 from lambdas.handlers.snapshots import Snapshots
 from lambdas.handlers.uploads import Uploads
 
 PAGE_DEFAULT = 20
 PAGE_MAX = 100
+PAGE_BYTES_MAX = ANSWER_BYTES_MAX - 10_000
+"""Of a page's jobs, whose metadata may be large: the rest of them is the next page's."""
 DAYS_A_PAGE_MAX = 31
 """Days that one request looks through; a page may be short, its cursor goes on."""
 
@@ -127,11 +129,18 @@ class Reading:
         cursor = read_cursor(after, tenant) if after is not None else None
         listed, reached = self._listed(tenant, limit, cursor)
         jobs = self.ledger.get_many(job_id for _, job_id, _ in listed)
-        data = [
-            job_view(jobs[job_id], with_output=False)
-            for _, job_id, _ in listed
-            if job_id in jobs and not jobs[job_id].erased
-        ]
+        data: list[dict[str, Any]] = []
+        left_bytes = PAGE_BYTES_MAX
+        for number, (_, job_id, _) in enumerate(listed):
+            if job_id not in jobs or jobs[job_id].erased:
+                continue
+            view = job_view(jobs[job_id], with_output=False)
+            left_bytes -= written_bytes(view)
+            if left_bytes < 0 and data:
+                day, before, made_ms = listed[number - 1]
+                reached = Cursor(day, made_ms, before)
+                break
+            data.append(view)
         following = write_cursor(reached, tenant) if reached is not None else None
         return answer(
             200,
