@@ -6,7 +6,7 @@ A region counts what ends in it, in one item a tenant and day; a reader adds the
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -206,12 +206,8 @@ def rows(
         JSON objects, ordered by day, model and version.
     """
     summed: dict[tuple[str, str, str], Counter[str]] = {}
-    for day, counters in counted:
-        for name, number in counters.items():
-            parts = name.split("/")
-            if len(parts) == len(("model", "version", "counter")) and model in {None, parts[0]}:
-                place = (day, parts[0], parts[1])
-                summed.setdefault(place, Counter())[parts[2]] += number
+    for day, name, version, counter, number in _of_versions(counted, model):
+        summed.setdefault((day, name, version), Counter())[counter] += number
     return [
         {
             "day": day,
@@ -226,12 +222,20 @@ def rows(
 def total(counted: Iterable[tuple[str, Mapping[str, int]]], *, model: str | None) -> dict[str, Any]:
     """The sum of what `rows` lists."""
     summed: Counter[str] = Counter()
-    for _, counters in counted:
+    for _, _, _, counter, number in _of_versions(counted, model):
+        summed[counter] += number
+    return _measures(summed)
+
+
+def _of_versions(
+    counted: Iterable[tuple[str, Mapping[str, int]]], model: str | None
+) -> Iterator[tuple[str, str, str, str, int]]:
+    """Day, model, version, counter and number of what `name_of` named, of one model or of all."""
+    for day, counters in counted:
         for name, number in counters.items():
             parts = name.split("/")
             if len(parts) == len(("model", "version", "counter")) and model in {None, parts[0]}:
-                summed[parts[2]] += number
-    return _measures(summed)
+                yield day, parts[0], parts[1], parts[2], number
 
 
 def _measures(counted: Mapping[str, int]) -> dict[str, Any]:
