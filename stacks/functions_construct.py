@@ -58,7 +58,7 @@ def settings(deployment: Deployment) -> dict[str, Settings]:
         "beat": Settings(memory_mb=256, timeout_s=20, reserved=reserved.beat, tick=True),
         "sweep": Settings(memory_mb=256, timeout_s=58, reserved=reserved.sweep, tick=True),
         # One works on all batches of the region; a file of 200 MB is read and checked in one go.
-        "batches": Settings(memory_mb=1769, timeout_s=120, reserved=1, tick=True),
+        "batches": Settings(memory_mb=1769, timeout_s=300, reserved=1, tick=True),
         "release": Settings(memory_mb=256, timeout_s=30, reserved=reserved.release, tick=True),
     }
 

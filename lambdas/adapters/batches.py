@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 _NAMES = [each.name for each in fields(Batch) if each.name not in {"id", "status"}]
-LIVE_MAX = 500
-"""Batches of a region that are listed at once: one page of a query."""
+LIVE_PAGE = 500
+LIVE_PAGES_MAX = 10
+"""Of a region's unfinished batches: 5,000 of them have turns, those beyond when some have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +129,28 @@ class BatchRecords:
         found = (self.get(_id(item)) for item in reply["Items"])
         return [batch for batch in found if batch is not None]
 
-    def unfinished(self, region: str) -> list[str]:
-        """The ids of a region's batches that something is to be done for, the oldest first."""
-        reply = self.client.query(
-            TableName=self.table,
-            IndexName="live",
-            KeyConditionExpression="live = :live",
-            ExpressionAttributeValues={":live": {"S": live_key(region)}},
-            Limit=LIVE_MAX,
-        )
-        return [_id(item) for item in reply["Items"]]
+    def unfinished(self, region: str) -> list[tuple[str, str]]:
+        """A region's batches that something is to be done for, the oldest first.
+
+        Returns:
+            The id and the tenant of each, of `LIVE_PAGES_MAX` pages at most.
+        """
+        found: list[tuple[str, str]] = []
+        start: dict[str, Any] = {}
+        for _ in range(LIVE_PAGES_MAX):
+            reply = self.client.query(
+                TableName=self.table,
+                IndexName="live",
+                KeyConditionExpression="live = :live",
+                ExpressionAttributeValues={":live": {"S": live_key(region)}},
+                Limit=LIVE_PAGE,
+                **start,
+            )
+            found += [(_id(item), str(item["tenant"]["S"])) for item in reply["Items"]]
+            if "LastEvaluatedKey" not in reply:
+                break
+            start = {"ExclusiveStartKey": reply["LastEvaluatedKey"]}
+        return found
 
     def overdue(self, region: str, *, now_ms: int, pages_max: int) -> Iterator[str]:
         """The keys of files and batches of a region that are to be forgotten."""

@@ -238,6 +238,13 @@ def tell_unread(line: Line, job: Job, why: str) -> Told:
     return _error(line, job.id, "output_unavailable", f"{why}; the answer is at /v1/jobs/{job.id}.")
 
 
+def tell_forgotten(line: Line, identity: str) -> Told:
+    """What the error file says of a line whose job is no longer kept."""
+    return _error(
+        line, identity, "job_forgotten", "The job of this request ended, and is no longer kept."
+    )
+
+
 def tell_end(batch: Batch, line: Line, identity: str, job: Job | None) -> Told:
     """What the files say of a line whose job has no answer, or does not exist.
 

@@ -8,7 +8,8 @@ or comes too late, is repeated or refused.
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -30,6 +31,8 @@ WINDOW_S = 86_400
 GRACE_MS = 10_800_000
 """Three hours after its window a batch ends whatever its jobs do: longer than any attempt that
 began within it, and the end of one whose model is no longer there."""
+PATIENCE_MS = 600_000
+"""A cancelled batch ends within ten minutes, as OpenAI promises; so does one that has expired."""
 ENDPOINTS = {
     "/v1/chat/completions": CHAT,
     "/v1/embeddings": EMBEDDINGS,
@@ -255,6 +258,12 @@ def stopped(batch: Batch, *, now_ms: int) -> bool:
     return batch.status is BatchStatus.CANCELLING or now_ms >= batch.expires_ms
 
 
+def impatient(batch: Batch, *, now_ms: int) -> bool:
+    """Whether answers are no longer waited for that are there, but cannot be read just now."""
+    over_ms = batch.expires_ms if batch.cancelling_ms is None else batch.cancelling_ms
+    return now_ms >= min(batch.expires_ms, over_ms) + PATIENCE_MS
+
+
 def room(batch: Batch, *, unended: int, elsewhere: int) -> int:
     """Lines whose jobs can be made now.
 
@@ -266,6 +275,24 @@ def room(batch: Batch, *, unended: int, elsewhere: int) -> int:
     half = max(1, batch.in_flight_max // IN_FLIGHT_PART)
     ahead = batch.blocks[batch.collected] + AHEAD_LINES_MAX - batch.submitted
     return max(0, min(half - unended - elsewhere, ahead, batch.total - batch.submitted))
+
+
+def in_turn(batches: Iterable[tuple[str, str]], turns: Mapping[str, int]) -> list[str]:
+    """In which order batches are worked on: one of each tenant, then a second one of each.
+
+    Whoever makes a thousand batches makes his own wait.
+
+    Args:
+        batches: The id and the tenant of each, the oldest first.
+        turns: By id, when a batch had its last turn; a tenant's next is the one whose is longest
+            ago.
+    """
+    places: Counter[str] = Counter()
+    ordered: list[tuple[int, int, str]] = []
+    for identity, tenant in sorted(batches, key=lambda each: turns.get(each[0], 0)):
+        ordered.append((places[tenant], turns.get(identity, 0), identity))
+        places[tenant] += 1
+    return [identity for *_, identity in sorted(ordered, key=lambda each: each[:2])]
 
 
 def last_status(batch: Batch) -> BatchStatus:

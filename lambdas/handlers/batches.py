@@ -4,8 +4,9 @@ One execution at a time works on all batches of a region, a bounded step of each
 to be done next follows from the batch's item alone, so that any step may be done again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count, islice
 from typing import Any
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
@@ -16,7 +17,7 @@ from lambdas.adapters.gate import Gate
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
-from lambdas.domain.batches import RESTARTED, Batch, Step, next_step
+from lambdas.domain.batches import RESTARTED, Batch, Step, in_turn, next_step
 from lambdas.domain.policy import Policy
 from lambdas.domain.regions import DRAINED, LOST, fenced
 from lambdas.handlers.collecting import Collecting
@@ -31,9 +32,12 @@ POLL_S = 5.0
 ROUNDS_MAX = 10_000
 BATCHES_MAX = 50
 """Batches that are brought on in one round; the next round goes on."""
-TIME_LEFT_MS_MIN = 20_000
-"""For one step: to collect a block, or to cut a file."""
-FORGOTTEN_MAX = 200
+TIME_LEFT_MS_MIN = 120_000
+"""For one step: to check a file of 200 MB, to collect a block of large answers, to put a file of
+1 GB together. A step that is cut short is begun again."""
+FORGOTTEN_MAX = 2000
+"""In one run, of which there are 48 a day."""
+FORGET_TIME_LEFT_MS_MIN = 10_000
 FORGET_PAGES_MAX = 20
 FORGET_EVERY_MIN = 30
 
@@ -43,7 +47,8 @@ class Batches:
     """Brings the batches of one region on.
 
     Attributes:
-        turn: Rounds that were made, so that each begins where the last one ended.
+        turn: Counts the turns of all batches.
+        turns: By batch, when it had its last one: a new environment begins anew.
     """
 
     region: str
@@ -58,27 +63,37 @@ class Batches:
     collecting: Collecting
     finishing: Finishing
     sleep: Callable[[float], None]
-    turn: list[int] = field(default_factory=lambda: [0])
+    turn: Iterator[int] = field(default_factory=lambda: count(1))
+    turns: dict[str, int] = field(default_factory=dict)
 
     def run(self, *, time_left_ms: Callable[[], int]) -> int:
-        """Bring the batches on until nothing is left to do, or no time; returns steps made."""
+        """Bring the batches on until nothing is left to do, or no time; returns steps made.
+
+        Raises:
+            Exception: A fault of ours in the step of a batch, when the others have been worked on.
+        """
         steps = 0
+        faults: list[Exception] = []
         for _ in range(ROUNDS_MAX):
             if time_left_ms() < TIME_LEFT_MS_MIN or not self._serves():
                 break
-            made, waiting = self._round(time_left_ms)
+            made, waiting = self._round(time_left_ms, faults)
             steps += made
             if not made:
                 if not waiting or time_left_ms() < TIME_LEFT_MS_MIN + 1000 * POLL_S:
                     break
                 self.sleep(POLL_S)
+        if faults:  # told as every function's fault is, after the other batches had their turns
+            raise faults[0]
         return steps
 
-    def forget(self) -> int:
-        """Delete files and batches whose time is over; returns how many."""
-        at_ms, forgotten = now_ms(), 0
-        overdue = self.records.overdue(self.region, now_ms=at_ms, pages_max=FORGET_PAGES_MAX)
-        for key in list(overdue)[:FORGOTTEN_MAX]:
+    def forget(self, *, time_left_ms: Callable[[], int]) -> int:
+        """Delete files and batches whose time is over, while there is time; returns how many."""
+        forgotten = 0
+        overdue = self.records.overdue(self.region, now_ms=now_ms(), pages_max=FORGET_PAGES_MAX)
+        for key in islice(overdue, FORGOTTEN_MAX):
+            if time_left_ms() < FORGET_TIME_LEFT_MS_MIN:
+                break
             kind, _, identity = key.partition("#")
             try:
                 if kind == "batch":
@@ -113,31 +128,42 @@ class Batches:
         What the other one has of their pieces cannot be counted on. Their jobs can: they have the
         same ids wherever they are asked for.
         """
-        for identity in self.records.unfinished(region):
+        for identity, _ in self.records.unfinished(region):
             batch = self.records.get(identity)
             if batch is not None and batch.owner == region and not batch.tidied:
                 anew = {} if batch.status.terminal else RESTARTED
                 if self.records.take_over(batch, self.region, **anew).won:
                     logger.info("batch taken over", batch_id=batch.id, source=region)
 
-    def _round(self, time_left_ms: Callable[[], int]) -> tuple[int, bool]:
-        """A step of each batch; how many were made, and whether any waits for its jobs."""
-        ids = self.records.unfinished(self.region)
-        first = self.turn[0] % len(ids) if ids else 0
-        some = (ids[first:] + ids[:first])[:BATCHES_MAX]
-        self.turn[0] += len(some)
+    def _round(self, time_left_ms: Callable[[], int], faults: list[Exception]) -> tuple[int, bool]:
+        """A step of each batch; how many were made, and whether any waits for its jobs.
+
+        What goes wrong with one batch is no other's concern: it is noted among `faults`.
+        """
+        listed = self.records.unfinished(self.region)
+        ids = {identity for identity, _ in listed}
+        for gone in set(self.turns) - ids:
+            del self.turns[gone]
+        some = in_turn(listed, self.turns)[:BATCHES_MAX]
         found = [batch for each in some if (batch := self.records.get(each)) is not None]
         # The index is late: some may be another region's by now, or done with.
-        mine = [batch for batch in found if batch.owner == self.region and not batch.tidied]
-        self.lines.keep(ids, mine)
+        mine = {b.id: b for b in found if b.owner == self.region and not b.tidied}
+        self.lines.keep(ids, mine.values())
         made, waiting = 0, False
-        for batch in mine:
+        for identity in some:
             if time_left_ms() < TIME_LEFT_MS_MIN:
                 break
+            self.turns[identity] = next(self.turn)
+            if identity not in mine:
+                continue
             try:
-                done = self._step(batch)
+                done = self._step(mine[identity])
             except AWS_ERRORS as error:
-                logger.error("batch not brought on", batch_id=batch.id, reason=reason(error))
+                logger.error("batch not brought on", batch_id=identity, reason=reason(error))
+                continue
+            except Exception as error:  # noqa: BLE001 one batch is not to end all others' work
+                logger.error("batch not understood", batch_id=identity, reason=reason(error))
+                faults.append(error)
                 continue
             made += int(done)
             waiting = waiting or not done
@@ -214,8 +240,15 @@ def create(execution: Execution) -> Handler:
     )
 
     def handle(_event: dict[str, Any], context: Any) -> dict[str, int]:
-        steps = batches.run(time_left_ms=context.get_remaining_time_in_millis)
-        forgotten = batches.forget() if now_ms() // 60_000 % FORGET_EVERY_MIN == 0 else 0
+        begun_min = now_ms() // 60_000
+        time_left_ms: Callable[[], int] = context.get_remaining_time_in_millis
+        try:
+            steps = batches.run(time_left_ms=time_left_ms)
+        finally:
+            # Whichever minute of the hour it was in between, and whatever became of the batches.
+            due = begun_min // FORGET_EVERY_MIN < now_ms() // 60_000 // FORGET_EVERY_MIN
+            due = due or begun_min % FORGET_EVERY_MIN == 0
+            forgotten = batches.forget(time_left_ms=time_left_ms) if due else 0
         if steps or forgotten:
             logger.info("batches", steps=steps, forgotten=forgotten)
         return {"steps": steps, "forgotten": forgotten}

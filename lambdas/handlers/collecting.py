@@ -1,7 +1,6 @@
 """The answers of a batch, block by block, in the order of its lines."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lambdas.adapters.aws import AWS_ERRORS, reason
@@ -19,10 +18,11 @@ from lambdas.domain.batch_lines import (
     read_line,
     tell_answer,
     tell_end,
+    tell_forgotten,
     tell_refusal,
     tell_unread,
 )
-from lambdas.domain.batches import Batch, stopped
+from lambdas.domain.batches import Batch, impatient
 from lambdas.domain.errors import ApiError
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Policy
@@ -74,8 +74,9 @@ class Collecting:
         jobs = self.ledger.get_many(ids.values())
         good = self.pieces.writer(piece(batch, "output", number))
         bad = self.pieces.writer(piece(batch, "error", number))
+        silent: set[str] = set()
         for line, raw in enumerate(block, start=first):
-            told = self._told(batch, raw, ids[line], jobs)
+            told = self._told(batch, raw, jobs.get(ids[line]), line=line, silent=silent)
             if told is None:
                 return None
             (good if told.good else bad).write(told.text + b"\n")
@@ -93,33 +94,44 @@ class Collecting:
         return replace(batch, collected=number + 1)
 
     def _told(
-        self, batch: Batch, raw: bytes, identity: str, jobs: Mapping[str, Job]
+        self, batch: Batch, raw: bytes, job: Job | None, *, line: int, silent: set[str]
     ) -> Told | None:
         """What the files say of a line; None if its answer cannot be read just now."""
+        identity = batch.job(line)
         try:
-            line = read_line(raw, batch.endpoint)
+            request = read_line(raw, batch.endpoint)
         except ApiError as error:  # it was checked; but its reader may have changed since
             return tell_refusal(Line(custom_id="", body={}), identity, error)
-        job = jobs.get(identity)
         if job is None:
-            return self._never_made(batch, line, identity)
+            return self._without_job(batch, request, identity, made=line < batch.submitted)
         if job.status is not Status.COMPLETED or job.erased:
-            return tell_end(batch, line, identity, job)
-        return self._read(batch, line, job)
+            return tell_end(batch, request, identity, job)
+        return self._read(batch, request, job, silent)
 
-    def _read(self, batch: Batch, line: Line, job: Job) -> Told | None:
-        """What the files say of a job that was answered; None if that cannot be read just now."""
+    def _read(self, batch: Batch, line: Line, job: Job, silent: set[str]) -> Told | None:
+        """What the files say of a job that was answered; None if that cannot be read just now.
+
+        Args:
+            batch: Which.
+            line: Its request.
+            job: As it ended.
+            silent: Regions that gave no answer: nobody waits for each of 250 time-outs.
+        """
         if job.output is not None:
             return self._answered(batch, line, job, payloads.unpack(job.output))
+        if job.owner in silent:
+            return tell_unread(line, job, "The answer could not be read")
         try:
             result = self.payloads.result(
                 str(job.output_key), region=job.owner, bytes_max=RESULT_BYTES_MAX
             )
         except AWS_ERRORS as error:
-            # Its region may be lost: its answer is waited for as long as the batch may take.
-            if reason(error) not in GONE and not stopped(batch, now_ms=now_ms()):
+            # Its region may be lost, or busy: that is waited for as long as the batch may take.
+            if reason(error) not in GONE:
                 logger.warning("answer not read", job_id=job.id, reason=reason(error))
-                return None
+                if not impatient(batch, now_ms=now_ms()):
+                    return None
+                silent.add(job.owner)
             return tell_unread(line, job, "The answer could not be read")
         if result.body is None:
             return tell_unread(line, job, "The answer is too large for a file")
@@ -130,12 +142,15 @@ class Collecting:
             return tell_answer(batch, line, job, json.loads(body))
         except ApiError as error:
             return tell_refusal(line, job.id, error)
+        except (ValueError, RecursionError):
+            return tell_unread(line, job, "The answer is no JSON that a file can hold")
 
-    def _never_made(self, batch: Batch, line: Line, identity: str) -> Told:
-        """Of a line without a job: nobody came to it, or its route refuses it by now."""
-        if not stopped(batch, now_ms=now_ms()):
-            try:
-                read_job(line, batch, self.policy, batch.caller, deadline_s=1)
-            except ApiError as error:
-                return tell_refusal(line, identity, error)
-        return tell_end(batch, line, identity, None)
+    def _without_job(self, batch: Batch, line: Line, identity: str, *, made: bool) -> Told:
+        """Of a line without a job: nobody came to it, its route refuses it, or it was forgotten."""
+        if not made:
+            return tell_end(batch, line, identity, None)
+        try:
+            read_job(line, batch, self.policy, batch.caller, deadline_s=1)
+        except ApiError as error:
+            return tell_refusal(line, identity, error)
+        return tell_forgotten(line, identity)

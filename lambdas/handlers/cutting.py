@@ -34,6 +34,8 @@ class Cutting:
         cutter = Cutter(batch=batch, policy=self.policy, checking=not began)
         written: list[str] = []
         errors = self._read(batch, cutter, written)
+        if began and not errors and cutter.total != batch.total:
+            errors = [_fault("input_file_changed", "The input file is not what it was.")]
         if errors:
             self.pieces.delete(written)
             logger.info("batch refused", batch_id=batch.id, errors=len(errors))

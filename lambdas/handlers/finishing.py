@@ -33,7 +33,11 @@ class Finishing:
 
         The files' ids are decided first, so that who repeats it writes the same files.
         """
-        if batch.finalizing_ms is None:
+        # Whoever took the batch over may have collected what its first region could not.
+        unnamed = (batch.gathered and batch.output_file is None) or (
+            batch.missed and batch.error_file is None
+        )
+        if batch.finalizing_ms is None or unnamed:
             return self._decide(batch)
         for what, identity in (("output", batch.output_file), ("error", batch.error_file)):
             if identity is not None:
@@ -84,9 +88,9 @@ class Finishing:
         values: dict[str, Any] = {} if cancelled else {"status": BatchStatus.FINALIZING}
         self.records.change(
             batch,
-            finalizing_ms=at_ms,
-            output_file=named(batch.gathered),
-            error_file=named(batch.missed),
+            finalizing_ms=batch.finalizing_ms or at_ms,
+            output_file=batch.output_file or named(batch.gathered),
+            error_file=batch.error_file or named(batch.missed),
             **values,
         )
         return True

@@ -1,7 +1,7 @@
 """The jobs of a batch's lines: made a few at a time, and looked at until they have ended."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lambdas.adapters.batches import BatchRecords
@@ -60,7 +60,7 @@ class Lines:
     pieces: Pieces
     seen: dict[str, _Seen] = field(default_factory=dict)
 
-    def keep(self, ids: Collection[str], batches: Sequence[Batch]) -> None:
+    def keep(self, ids: Collection[str], batches: Iterable[Batch]) -> None:
         """Forget what was seen of other batches than these ids', and know of these batches.
 
         What another batch of the tenant has unfinished counts before anybody has looked at it.
@@ -88,10 +88,14 @@ class Lines:
             if not some or any(line not in seen.good for line in some):
                 break
         seen.unended = sum(line not in seen.good for line in range(first, last))
+        for line in [line for line in seen.good if line < first]:
+            del seen.good[line]
         mine = [good for line, good in seen.good.items() if first <= line < batch.submitted]
         completed = batch.gathered + sum(mine)
         failed = batch.missed + len(mine) - sum(mine)
-        if (completed, failed) == (batch.completed, batch.failed):
+        told = batch.completed + batch.failed
+        # A new environment, or another region, has seen fewer: nobody is told of that.
+        if (completed, failed) == (batch.completed, batch.failed) or completed + failed < told:
             return batch
         written = self.records.change(batch, completed=completed, failed=failed)
         return written.batch if written.won else None

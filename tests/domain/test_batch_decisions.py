@@ -23,11 +23,14 @@ from lambdas.domain.batches import (
     BLOCK_BYTES_MAX,
     BLOCK_LINES_MAX,
     OUTPUT_BYTES_MAX,
+    PATIENCE_MS,
     Batch,
     BatchStatus,
     Step,
     batch_id,
     batch_view,
+    impatient,
+    in_turn,
     is_batch_id,
     last_status,
     next_step,
@@ -272,3 +275,23 @@ def test_what_a_model_refused_is_an_answer_to_responses_and_an_error_elsewhere()
     assert json.loads(elsewhere.text)["response"]["status_code"] == 400
     assert (elsewhere.good, response.good) == (False, True)
     assert json.loads(response.text)["response"]["body"]["output"][0]["type"] == "message"
+
+
+def test_each_tenant_has_its_turns_whatever_another_one_makes() -> None:
+    """A tenant with a thousand batches holds up nobody's but its own."""
+    listed = [(f"a{number}", "busy") for number in range(1000)] + [("b", "modest")]
+
+    assert in_turn(listed, {})[:3] == ["a0", "b", "a1"]
+    assert in_turn(listed, {"a0": 1, "b": 2})[:3] == ["a1", "b", "a2"]
+    assert sorted(in_turn(listed, {"a0": 1})) == sorted(each for each, _ in listed)
+
+
+def test_an_answer_is_waited_for_no_longer_than_the_batch_may_take() -> None:
+    """A client that cancels is not kept waiting for a region that is lost."""
+    batch = BATCH
+    over_ms = batch.expires_ms
+    assert not impatient(batch, now_ms=over_ms)
+    assert impatient(batch, now_ms=over_ms + PATIENCE_MS)
+    cancelled = replace(batch, cancelling_ms=batch.created_ms)
+    assert not impatient(cancelled, now_ms=batch.created_ms + PATIENCE_MS - 1)
+    assert impatient(cancelled, now_ms=batch.created_ms + PATIENCE_MS)

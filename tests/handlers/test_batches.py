@@ -8,10 +8,14 @@ from unittest.mock import Mock
 
 import httpx
 import pytest
+from botocore.exceptions import ConnectTimeoutError
 
+from lambdas.adapters.batches import BatchRecords
 from lambdas.adapters.signing import PREFIX
+from lambdas.domain.batches import PATIENCE_MS, RESTARTED, Batch, BatchStatus
 from lambdas.domain.job import Status
-from lambdas.handlers import batches
+from lambdas.handlers import batches, lines
+from lambdas.handlers.cutting import Cutting
 from tests.handlers.region import (
     HERE,
     LEASE,
@@ -22,6 +26,7 @@ from tests.handlers.region import (
     Region,
     Reply,
     aws,
+    error,
 )
 
 ENDPOINT = "/v1/embeddings"
@@ -58,17 +63,19 @@ def ask_for(region: Region, file: str, *, headers: Any = None, **changes: Any) -
     return region.ask("POST /v1/batches", body=body, headers=headers, **caller)
 
 
-def begun(region: Region, lines: list[Any], **options: Any) -> str:
+def begun(region: Region, requests: list[Any], **options: Any) -> str:
     """A batch that must be taken; its id."""
-    reply = ask_for(region, upload(region, lines, tenant=options.get("tenant", "acme")), **options)
+    reply = ask_for(
+        region, upload(region, requests, tenant=options.get("tenant", "acme")), **options
+    )
     assert reply.status == 200, reply.text
     return str(reply.json["id"])
 
 
-def work(region: Region, *, runs: int = 1, seconds: float = 100) -> None:
-    """Let the function run, with so much time each."""
+def work(region: Region, *, runs: int = 1, seconds: float = 80) -> None:
+    """Let the function run, with so much time each until it begins nothing more."""
     for _ in range(runs):
-        until_s = region.now_s + seconds
+        until_s = region.now_s + seconds + batches.TIME_LEFT_MS_MIN / 1000
         context = Mock()
         context.get_remaining_time_in_millis = lambda until_s=until_s: int(
             1000 * (until_s - region.now_s)
@@ -248,7 +255,7 @@ def test_a_batch_takes_half_of_what_its_tenant_may_have_unfinished(region: Regio
 
     done = 0
     for _ in range(5):
-        work(region, seconds=25)
+        work(region, seconds=5)
         waiting = [status for status in jobs(region).values() if status == Status.QUEUED]
         assert len(waiting) <= 2
         done += answer(region)
@@ -538,7 +545,7 @@ def test_a_death_after_any_write_changes_nothing(region: Region) -> None:
             break
         deaths += 1
         for _ in range(3):
-            work(region, seconds=21)
+            work(region, seconds=1)
             answer(region, tenant=tenant)
         told = view(region, batch, tenant=tenant)
         assert (told["status"], told["request_counts"]) == (
@@ -564,7 +571,7 @@ def died_at(region: Region, fatal: int, tenant: str) -> bool:
     for _ in range(3):
         region.faults = {f"{name} done": count for name in WRITES}
         try:
-            work(region, seconds=21)
+            work(region, seconds=1)
         except DiedError:
             return True
         finally:
@@ -572,3 +579,169 @@ def died_at(region: Region, fatal: int, tenant: str) -> bool:
             region.forget_environments()
         answer(region, tenant=tenant)
     return False
+
+
+def put_by(region: Region, key: str, body: bytes) -> str:
+    """Leave a result in the bucket, as a model does; its key."""
+    aws("s3", HERE).put_object(Bucket=region.names.bucket(HERE), Key=key, Body=body)
+    return key
+
+
+def codes(region: Region, batch: str) -> list[str]:
+    """What the error file says."""
+    return [each["error"]["code"] for each in content(region, view(region, batch)["error_file_id"])]
+
+
+def test_an_answer_that_no_file_can_hold_ends_no_other_batch(region: Region) -> None:
+    """One model's nonsense would stop all batches of the region, every minute anew."""
+    batch = begun(region, [line(0), line(1)])
+    work(region)
+    first, second = sorted(jobs(region))
+    region.complete(first, key=put_by(region, "results/broken", b"{no json"))
+    region.complete(second, key=put_by(region, "results/deep", b"[" * 5000 + b"]" * 5000))
+    work(region)
+
+    assert view(region, batch)["status"] == "completed"
+    assert codes(region, batch) == ["output_unavailable"] * 2
+
+
+def test_a_fault_in_one_batch_is_told_after_the_others_turns(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever finds our next mistake finds it for himself alone."""
+    begun(region, [line(0)], tenant="unlucky")
+    region.sleep(1)
+    batch = begun(region, [line(0)])
+    cut = Cutting.cut
+
+    def faulty(cutting: Cutting, batch: Batch) -> bool:
+        if batch.tenant == "unlucky":
+            raise KeyError("a mistake of ours")
+        return cut(cutting, batch)
+
+    monkeypatch.setattr(Cutting, "cut", faulty)
+    with pytest.raises(KeyError):
+        work(region)
+
+    assert view(region, batch)["status"] == "in_progress"
+
+
+def test_batches_that_no_time_was_left_for_come_first_the_next_time(region: Region) -> None:
+    """Else three busy batches would hold up all that were made after them."""
+    tenants = [f"tenant-{number}" for number in range(4)]
+    made = {tenant: begun(region, [line(0)], tenant=tenant) for tenant in tenants}
+    region.faults = {"Invoke": lambda: region.sleep(30), "GetObject": lambda: region.sleep(30)}
+    work(region, seconds=50)
+    work(region, seconds=50)
+    region.faults = {}
+
+    states = [view(region, batch, tenant=tenant)["status"] for tenant, batch in made.items()]
+    assert states == ["in_progress"] * 4
+
+
+def test_what_cannot_be_read_just_now_is_waited_for_even_when_cancelled(region: Region) -> None:
+    """A busy bucket must cost no answer that was paid for."""
+    batch = begun(region, [line(0), line(1)])
+    work(region)
+    for job in sorted(jobs(region)):
+        region.complete(job, key=put_by(region, f"results/{job}", b'{"data": []}'))
+    region.ask("POST /v1/batches/{id}/cancel", job=batch)
+
+    def refuse(params: Any) -> None:
+        if params["Key"].startswith("results/"):
+            raise error("SlowDown", "GetObject")
+
+    region.faults = {"GetObject": lambda: refuse(region.calls[-1][1])}
+    work(region)
+    assert view(region, batch)["status"] == "cancelling"
+    region.faults = {}
+    work(region)
+
+    assert (view(region, batch)["status"], counts(region, batch)) == ("cancelled", (2, 2, 0))
+
+
+def test_a_region_that_gives_no_answer_is_asked_once_for_a_block(region: Region) -> None:
+    """250 time-outs take longer than the function may run, and no batch would go on."""
+    batch = begun(region, [line(n) for n in range(5)])
+    work(region)
+    for job in sorted(jobs(region)):
+        region.complete(job, key=f"results/{job}")
+    asked = []
+
+    def refuse(params: Any) -> None:
+        if params["Key"].startswith("results/"):
+            asked.append(params["Key"])
+            raise ConnectTimeoutError(endpoint_url="https://example.com")
+
+    region.faults = {"GetObject": lambda: refuse(region.calls[-1][1])}
+    region.sleep(DAY_S + PATIENCE_MS / 1000)
+    work(region)
+
+    assert view(region, batch)["status"] == "completed"
+    assert codes(region, batch) == ["output_unavailable"] * 5
+    assert len(asked) == 1
+
+
+def test_a_forgotten_job_is_not_called_late(region: Region) -> None:
+    """Where jobs are kept for an hour, some go before their block is collected."""
+    batch = begun(region, [line(0), line(1)])
+    work(region)
+    first, second = sorted(jobs(region))
+    region.complete(first, {"data": []})
+    region.ledger.forget(first)
+    region.complete(second, {"data": []})
+    work(region)
+
+    assert (view(region, batch)["status"], counts(region, batch)) == ("completed", (2, 1, 1))
+    assert codes(region, batch) == ["job_forgotten"]
+
+
+def test_a_new_environment_takes_no_count_back(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that draws a progress bar would see it shrink."""
+    monkeypatch.setattr(lines, "LOOK_MAX", 2)
+    batch = begun(region, [line(n) for n in range(4)])
+    work(region)
+    record = BatchRecords(aws("dynamodb"), region.names.ledger).get(batch)
+    assert record is not None
+    for number in (1, 2, 3):
+        region.complete(record.job(number), {"data": []})
+    work(region)
+    region.forget_environments()
+    work(region)
+    region.complete(record.job(0), {"data": []})
+    work(region)
+
+    told = [
+        int(params["ExpressionAttributeValues"][":completed"]["N"])
+        for operation, params in region.calls
+        if operation == "UpdateItem" and ":completed" in params["ExpressionAttributeValues"]
+    ]
+    assert told == sorted(told)
+    assert counts(region, batch) == (4, 4, 0)
+
+
+def test_who_takes_a_batch_over_at_its_end_names_the_files_that_it_needs(region: Region) -> None:
+    """The first region had no answer to put into one; this one has."""
+    batch = begun(region, [line(0)])
+    work(region)
+    (job,) = jobs(region)
+    region.complete(job, {"data": []})
+    records = BatchRecords(aws("dynamodb"), region.names.ledger)
+    record = records.get(batch)
+    assert record is not None
+    error_file = "file-" + "a" * 26
+    left = records.change(
+        record,
+        status=BatchStatus.FINALIZING,
+        finalizing_ms=1,
+        error_file=error_file,
+        **RESTARTED,
+    )
+    assert left.won
+    work(region)
+
+    told = view(region, batch)
+    assert (told["status"], told["error_file_id"]) == ("completed", error_file)
+    assert len(content(region, told["output_file_id"])) == 1

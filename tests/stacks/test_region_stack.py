@@ -20,6 +20,7 @@ SETTINGS = {
     "record": (128, 30, None),
     "beat": (256, 20, 3),
     "sweep": (256, 58, 10),
+    "batches": (1769, 300, 1),
     "release": (256, 30, 2),
 }
 
