@@ -37,8 +37,6 @@ class Usage:
         caller = request.known_caller
         period = read_period(request.query.get("from"), request.query.get("to"), now_ms=now_ms())
         model = request.query.get("model")
-        if model is not None:
-            find_model(model, self.policy, caller)
         counted: list[tuple[str, dict[str, int]]] = []
         missing = []
         for region in self.policy.regions:
@@ -53,13 +51,17 @@ class Usage:
                 code="temporarily_unavailable",
                 retry_after_s=RETRY_AFTER_S,
             )
+        data = rows(counted, model=model)
+        if model is not None and not data:
+            # One that is gone from the policy may still have been used.
+            find_model(model, self.policy, caller)
         return answer(
             200,
             {
                 "object": "usage",
                 "from": period.first.isoformat(),
                 "to": period.last.isoformat(),
-                "data": rows(counted, model=model),
+                "data": data,
                 "total": total(counted, model=model),
                 "missing_regions": missing,
             },

@@ -317,3 +317,15 @@ def test_a_job_whose_whole_metadata_is_dropped_has_none(region: Region) -> None:
     job = region.ask("POST /v1/jobs", body=body, found=found).json["id"]
 
     assert region.job(job).metadata is None
+
+
+def test_what_a_model_used_can_be_asked_for_when_it_is_gone(region: Region) -> None:
+    """The bill of last month comes after the model was taken out."""
+    gate = UsageCounters(aws("dynamodb"), region.names.gate, HERE)
+    gate.add("acme", DAY, {"retired/v1/completed": 3})
+
+    reply = region.ask("GET /v1/usage", query={"model": "retired"})
+    unknown = region.ask("GET /v1/usage", query={"model": "never-there"})
+
+    assert reply.json["total"]["jobs"]["completed"] == 3
+    assert (unknown.status, unknown.error["code"]) == (400, "model_not_found")
