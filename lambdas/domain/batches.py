@@ -345,12 +345,13 @@ def read_batch_request(document: dict[str, Any]) -> BatchRequest:
         return BatchRequest.model_validate(document)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        field = str(problem["loc"][0])
+        # A name that is not Unicode has no place.
+        field = str(problem["loc"][0]) if problem["loc"] else ""
         if field not in BatchRequest.model_fields:
             raise invalid(
                 "There is no field of that name; the fields are "
                 f"{', '.join(BatchRequest.model_fields)}.",
-                param=field[:METADATA_NAME_LENGTH_MAX],
+                param=field[:METADATA_NAME_LENGTH_MAX] or None,
                 code="unknown_field",
             ) from None
         description = BatchRequest.model_fields[field].description

@@ -48,7 +48,10 @@ def read_form(content_type: str, body: bytes) -> dict[str, Part]:
     """
     header = Message()
     header["Content-Type"] = content_type.replace("\r", " ").replace("\n", " ")
-    boundary = header.get_boundary()
+    try:
+        boundary = header.get_boundary()
+    except UnicodeError:  # RFC 2231 lets its sender name any encoding that Python has
+        boundary = None
     if header.get_content_type() != MEDIA_TYPE or boundary is None:
         raise invalid(f"The body must be {MEDIA_TYPE}, with a boundary.", param="Content-Type")
     if not _BOUNDARY.fullmatch(boundary):
@@ -84,10 +87,13 @@ def _part(piece: bytes) -> tuple[str, Part]:
     if not blank or len(head) > HEADERS_BYTES_MAX:
         raise _broken()
     headers = HeaderParser().parsestr(head.decode("utf-8", errors="replace"))
-    name = headers.get_param("name", header="content-disposition")
+    try:
+        name = headers.get_param("name", header="content-disposition")
+        filename = headers.get_filename()
+    except UnicodeError:  # as above
+        raise _broken() from None
     if headers.get_content_disposition() != "form-data" or not isinstance(name, str):
         raise _broken()
-    filename = headers.get_filename()
     return name, Part(filename=None if filename is None else _name(filename), body=body)
 
 

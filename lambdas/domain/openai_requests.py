@@ -212,6 +212,10 @@ def _input(api: str, taken: dict[str, Any], model: Model) -> dict[str, Any]:
 
 def _refusal(error: ValidationError, kind: type[BaseModel]) -> ApiError:
     problem = error.errors(include_url=False, include_input=False)[0]
+    if not problem["loc"]:
+        return invalid(
+            "The body has a field whose name is not Unicode.", param=None, code="unknown_field"
+        )
     field = str(problem["loc"][0])
     description = kind.model_fields[field].description
     if problem["type"] == "missing":

@@ -34,6 +34,7 @@ from lambdas.domain.batches import (
     is_batch_id,
     last_status,
     next_step,
+    read_batch_request,
     room,
 )
 from lambdas.domain.errors import ApiError
@@ -295,3 +296,10 @@ def test_an_answer_is_waited_for_no_longer_than_the_batch_may_take() -> None:
     cancelled = replace(batch, cancelling_ms=batch.created_ms)
     assert not impatient(cancelled, now_ms=batch.created_ms + PATIENCE_MS - 1)
     assert impatient(cancelled, now_ms=batch.created_ms + PATIENCE_MS)
+
+
+def test_a_batchs_field_whose_name_is_not_unicode_is_refused() -> None:
+    """JSON can write half of a surrogate pair, and no answer can name it."""
+    with pytest.raises(ApiError) as refusal:
+        read_batch_request({"endpoint": ENDPOINT, "\ud800": 1})
+    assert (refusal.value.status, refusal.value.code) == (400, "unknown_field")

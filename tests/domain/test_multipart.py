@@ -1,5 +1,7 @@
 """Forms with files, as the clients that we know write them and as others might."""
 
+from contextlib import suppress
+
 import httpx
 import pytest
 
@@ -80,3 +82,13 @@ def test_what_is_no_such_form_is_a_400(content_type: str, body: bytes) -> None:
     with pytest.raises(ApiError) as refusal:
         read_form(content_type, body)
     assert refusal.value.status == 400
+
+
+@pytest.mark.parametrize("encoding", ["undefined", "punycode", "idna"])
+def test_an_encoding_that_only_python_knows_is_no_500(encoding: str) -> None:
+    """RFC 2231 lets whoever sends a name say how it is written, and Python believes it."""
+    named = f"filename*0*={encoding}''%ff; filename*1=b"
+    sent = f'--abc\r\nContent-Disposition: form-data; name="file"; {named}\r\n\r\nx\r\n--abc--'
+    for boundary in ("boundary=abc", f"boundary*={encoding}''%ff"):
+        with suppress(ApiError):  # or it is read as something
+            read_form(f"multipart/form-data; {boundary}", sent.encode())

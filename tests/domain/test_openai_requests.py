@@ -263,3 +263,12 @@ def test_tokens_are_told_in_the_words_of_responses() -> None:
     assert usage is not None
     assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (3, 2, 5)
     assert usage_of({}) is None
+
+
+@pytest.mark.parametrize("api", ["chat.completions", "embeddings", "responses"])
+def test_a_field_whose_name_is_not_unicode_is_refused(api: str) -> None:
+    """JSON can write it, and no model could be sent it; in a batch, all others would stand."""
+    names = {"chat.completions": "talker", "embeddings": "embedder", "responses": "thinker"}
+    body = {"model": names[api], "input": "hi", "messages": MESSAGES, "\ud800": 1}
+
+    assert refused(api, **body).status == 400
