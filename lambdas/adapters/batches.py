@@ -108,8 +108,13 @@ class BatchRecords:
             self.client, self.client.delete_item, TableName=self.table, Key=_key(batch_id)
         )
 
-    def listed(self, tenant: str, *, limit: int, after: Batch | None = None) -> list[Batch]:
-        """A tenant's batches, the newest first."""
+    def listed(
+        self, tenant: str, *, limit: int, after: Batch | None = None
+    ) -> tuple[list[Batch], bool]:
+        """A tenant's batches, the newest first, and whether there are more.
+
+        They are fewer than asked for where some are forgotten that the list still has.
+        """
         start: dict[str, Any] = {}
         if after is not None:
             start["ExclusiveStartKey"] = {
@@ -127,7 +132,7 @@ class BatchRecords:
             **start,
         )
         found = (self.get(_id(item)) for item in reply["Items"])
-        return [batch for batch in found if batch is not None]
+        return [batch for batch in found if batch is not None], len(reply["Items"]) == limit
 
     def unfinished(self, region: str) -> list[tuple[str, str]]:
         """A region's batches that something is to be done for, the oldest first.

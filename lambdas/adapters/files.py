@@ -59,13 +59,19 @@ class FileRecords:
             self.client, self.client.delete_item, TableName=self.table, Key=_key(file.id)
         )
 
-    def listed(self, tenant: str, listing: Listing, *, since_ms: int) -> list[File]:
+    def listed(
+        self, tenant: str, listing: Listing, *, since_ms: int
+    ) -> tuple[list[File], str | None]:
         """A page of a tenant's files, in the order that was asked for.
 
         Args:
             tenant: Whose.
             listing: Which of them.
             since_ms: Only those created since then: older ones have expired.
+
+        Returns:
+            Files, fewer than asked for where some are gone that the list still has; and the id
+            after which it goes on, None at its end.
 
         Raises:
             UnreadError: Not all could be read.
@@ -78,7 +84,8 @@ class FileRecords:
         ids.sort(key=lambda each: (created_ms_of(each), each), reverse=listing.newest_first)
         ids = ids[: listing.limit]
         files = {file.id: file for file in self._get_many(ids)}
-        return [files[each] for each in ids if each in files]
+        following = ids[-1] if len(ids) == listing.limit else None
+        return [files[each] for each in ids if each in files], following
 
     def _ids(self, partition: str, listing: Listing, since_ms: int) -> list[str]:
         after_ms = None if listing.after is None else created_ms_of(listing.after)

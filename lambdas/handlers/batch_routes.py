@@ -106,7 +106,7 @@ class BatchRoutes:
                 raise invalid(
                     "after is the id of the last batch of an earlier list.", param="after"
                 )
-        found = self.records.listed(tenant, limit=limit, after=last)
+        found, more = self.records.listed(tenant, limit=limit, after=last)
         data = [batch_view(batch) for batch in found]
         return answer(
             200,
@@ -115,7 +115,7 @@ class BatchRoutes:
                 "data": data,
                 "first_id": data[0]["id"] if data else None,
                 "last_id": data[-1]["id"] if data else None,
-                "has_more": len(data) == limit,
+                "has_more": more,
             },
         )
 
@@ -179,7 +179,8 @@ class BatchRoutes:
         if not repeated.isdecimal() or not repeated.strip("0"):
             return None
         at_ms = now_ms()
-        for batch in self.records.listed(request.known_caller.tenant, limit=LOOKED_AT_MAX):
+        latest, _ = self.records.listed(request.known_caller.tenant, limit=LOOKED_AT_MAX)
+        for batch in latest:
             if batch.request_hash == digest and at_ms - batch.created_ms <= REPEATED_MS_MAX:
                 return batch
         return None

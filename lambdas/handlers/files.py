@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lambdas.adapters.clock import now_ms
@@ -38,6 +38,9 @@ from lambdas.handlers.uploads import Uploads
 JSON = "application/json"
 ANSWER_BYTES_MAX = 5_500_000
 """Of an answer as the function writes it, with every quote escaped; Lambda takes 6 MB."""
+
+PAGES_MAX = 5
+"""Pages of files that are gone, or have expired, which one request passes over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +127,17 @@ class Files:
     def list_files(self, request: Request) -> dict[str, Any]:
         """`GET /v1/files`: the caller's files, the newest first unless told otherwise."""
         listing, at_ms = read_listing(request.query), now_ms()
-        listed = self.records.listed(
-            request.known_caller.tenant, listing, since_ms=at_ms - 1000 * self.policy.retention_s
-        )
-        data = [file_view(file) for file in listed if file.expires_ms > at_ms]
+        since_ms = at_ms - 1000 * self.policy.retention_s
+        data: list[dict[str, Any]] = []
+        following: str | None = None
+        for _ in range(PAGES_MAX):  # a page without any would end the list for OpenAI's clients
+            found, following = self.records.listed(
+                request.known_caller.tenant, listing, since_ms=since_ms
+            )
+            data = [file_view(file) for file in found if file.expires_ms > at_ms]
+            if data or following is None:
+                break
+            listing = replace(listing, after=following)
         return answer(
             200,
             {
@@ -135,7 +145,7 @@ class Files:
                 "data": data,
                 "first_id": data[0]["id"] if data else None,
                 "last_id": data[-1]["id"] if data else None,
-                "has_more": len(listed) == listing.limit,
+                "has_more": following is not None,
             },
         )
 

@@ -444,6 +444,23 @@ def test_batches_are_listed_page_by_page(region: Region) -> None:
         assert region.ask("GET /v1/batches", query=wrong).status == 400
 
 
+def test_a_list_goes_on_behind_a_batch_that_is_forgotten(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list follows in a second: until then it has one too many."""
+    made = []
+    for number in range(3):
+        made.append(begun(region, [line(number)]))
+        region.sleep(1)
+    read = BatchRecords.get
+    monkeypatch.setattr(
+        BatchRecords, "get", lambda records, each: None if each == made[2] else read(records, each)
+    )
+
+    page = region.ask("GET /v1/batches", query={"limit": "2"}).json
+    assert ([each["id"] for each in page["data"]], page["has_more"]) == ([made[1]], True)
+
+
 def test_a_lost_regions_batch_goes_on_in_another(region: Region) -> None:
     """Its pieces went with its region; its file and its jobs did not."""
     batch = begun(region, [line(n) for n in range(3)])

@@ -310,3 +310,24 @@ def test_ids_begin_with_their_time() -> None:
         assert created_ms_of(file_id(at_ms, b"x" * 16)) == at_ms
     with pytest.raises(ValueError, match="16 random bytes"):
         file_id(0, b"x")
+
+
+def test_a_list_goes_on_behind_files_that_have_expired(region: Region) -> None:
+    """OpenAI's client ends at a page that is empty, or says that it is the last one."""
+    short = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    kept = []
+    wanted: list[dict[str, Any]] = [{}, {}, short, {}, short, short, short]
+    for fields in wanted:
+        identity = str(upload(region, **fields).json["id"])
+        kept += [] if fields else [identity]
+        region.sleep(1)
+    region.sleep(3600)
+
+    found, query = [], {"limit": "2"}
+    for _ in range(4):
+        page = region.ask("GET /v1/files", query=query).json
+        found += [each["id"] for each in page["data"]]
+        if not page["has_more"] or not page["data"]:
+            break
+        query["after"] = page["last_id"]
+    assert found == kept[::-1]
