@@ -19,6 +19,9 @@ REPEATED_MS_MAX = 900_000
 LOOKED_AT_MAX = 2000
 """Of the tenant's latest jobs of a day, by what the index tells of them: some 30 read units."""
 
+FAILED_MS_MAX = 30_000
+"""A client that lost a failure on its way repeats within seconds; who was told of it, and asks
+again, wants another try."""
 ALIKE_MAX = 10
 """Jobs of the same content that are read: most of them may have been taken back."""
 
@@ -54,12 +57,18 @@ class Repeating:
         same = [
             job
             for job in self.ledger.get_many(recent).values()
-            if not job.erased and job.status is not Status.CANCELLED
+            if not job.erased and job.status is not Status.CANCELLED and not _told(job, at_ms)
         ]
         if len(same) != 1:
             return None
         logger.info("repeated by its client", job_id=same[0].id)
         return same[0]
+
+
+def _told(job: Job, at_ms: int) -> bool:
+    """Whether a job failed so long ago that its client knows, and tries anew."""
+    failed = job.status.terminal and job.status is not Status.COMPLETED
+    return failed and at_ms - (job.finished_ms or at_ms) > FAILED_MS_MAX
 
 
 def _day(moment_ms: int) -> str:

@@ -294,6 +294,17 @@ def test_a_repetition_finds_its_job_behind_many_others(region: Region) -> None:
     assert region.ask(ROUTE, body=BODY, headers=REPEATED).headers["X-Job-Id"] == first.id
 
 
+def test_a_failure_that_was_told_is_not_told_again_to_who_tries_anew(region: Region) -> None:
+    """An application that calls again after a 502 wants the model to try again."""
+    error = {"code": "model_error", "message": "unwell"}
+    region.after(1, ends(region, "fail", error=error))
+    ask(region)
+
+    assert region.ask(ROUTE, body=BODY, headers=REPEATED).status == 502, "its answer was lost"
+    region.sleep(60)
+    assert region.ask(ROUTE, body=BODY, headers=REPEATED).status == 303
+
+
 def test_who_asks_the_same_twice_gets_two_answers(region: Region) -> None:
     """Two samples are two jobs; a repetition of either is nobody's for certain."""
     ask(region)
