@@ -17,7 +17,7 @@ from lambdas.adapters.gate import Gate
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
-from lambdas.domain.batches import RESTARTED, Batch, Step, in_turn, next_step
+from lambdas.domain.batches import GRACE_MS, RESTARTED, Batch, Step, in_turn, next_step
 from lambdas.domain.policy import Policy
 from lambdas.domain.regions import DRAINED, LOST, fenced
 from lambdas.handlers.collecting import Collecting
@@ -164,10 +164,20 @@ class Batches:
             except Exception as error:  # noqa: BLE001 one batch is not to end all others' work
                 logger.error("batch not understood", batch_id=identity, reason=reason(error))
                 faults.append(error)
+                self._give_up(mine[identity])
                 continue
             made += int(done)
             waiting = waiting or not done
         return made, waiting
+
+    def _give_up(self, batch: Batch) -> None:
+        """End a batch with which something goes wrong for longer than any may take."""
+        if batch.status.terminal or now_ms() < batch.expires_ms + GRACE_MS:
+            return
+        try:
+            self.finishing.end(batch)
+        except AWS_ERRORS as error:
+            logger.error("batch not given up", batch_id=batch.id, reason=reason(error))
 
     def _step(self, batch: Batch) -> bool:
         """Do what is to be done for a batch next; whether that was anything."""

@@ -55,7 +55,7 @@ class Finishing:
         return True
 
     def end(self, batch: Batch) -> bool:
-        """End a batch that nobody looked into."""
+        """End a batch that nobody looked into, or that cannot be gone on with."""
         cancelled = batch.status is BatchStatus.CANCELLING
         status = BatchStatus.CANCELLED if cancelled else BatchStatus.EXPIRED
         self.records.change(batch, status=status, finished_ms=now_ms())

@@ -12,7 +12,7 @@ from botocore.exceptions import ConnectTimeoutError
 
 from lambdas.adapters.batches import BatchRecords
 from lambdas.adapters.signing import PREFIX
-from lambdas.domain.batches import PATIENCE_MS, RESTARTED, Batch, BatchStatus
+from lambdas.domain.batches import GRACE_MS, PATIENCE_MS, RESTARTED, Batch, BatchStatus
 from lambdas.domain.job import Status
 from lambdas.handlers import batches, lines
 from lambdas.handlers.cutting import Cutting
@@ -626,7 +626,7 @@ def test_a_fault_in_one_batch_is_told_after_the_others_turns(
     region: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever finds our next mistake finds it for himself alone."""
-    begun(region, [line(0)], tenant="unlucky")
+    lost = begun(region, [line(0)], tenant="unlucky")
     region.sleep(1)
     batch = begun(region, [line(0)])
     cut = Cutting.cut
@@ -639,8 +639,16 @@ def test_a_fault_in_one_batch_is_told_after_the_others_turns(
     monkeypatch.setattr(Cutting, "cut", faulty)
     with pytest.raises(KeyError):
         work(region)
-
     assert view(region, batch)["status"] == "in_progress"
+
+    region.sleep(DAY_S + GRACE_MS / 1000)
+    record = BatchRecords(aws("dynamodb"), region.names.ledger).get(lost)
+    assert record is not None
+    # As if it had been cut once: one that was not would just end.
+    BatchRecords(aws("dynamodb"), region.names.ledger).change(record, total=1)
+    with pytest.raises(KeyError):
+        work(region)
+    assert view(region, lost, tenant="unlucky")["status"] == "expired"
 
 
 def test_batches_that_no_time_was_left_for_come_first_the_next_time(region: Region) -> None:
