@@ -36,14 +36,17 @@ def test_a_fallback_takes_every_input_that_the_model_takes(tmp_path: Path) -> No
 
     message = refusal(tmp_path, document)
 
-    assert "input_bytes_max is 999999, and chat's is 1000000" in message
+    assert "input_bytes_max is 999999, and chat's is 20000000" in message
 
 
 def test_functions_know_the_fallback(tmp_path: Path) -> None:
     """They read the policy, not the configuration."""
     path = tmp_path / "test.yaml"
     document = changed("models/chat/fallback", "embedder")
-    document["models"]["embedder"]["apis"] = ["embeddings", "chat.completions"]
+    document["models"]["embedder"] |= {
+        "apis": ["embeddings", "chat.completions"],
+        "input_bytes_max": document["models"]["chat"]["input_bytes_max"],
+    }
     path.write_text(yaml.safe_dump(document))
 
     policy = load(path).policy()
@@ -56,7 +59,10 @@ def test_functions_know_the_fallback(tmp_path: Path) -> None:
 def test_a_fallback_answers_the_same_routes(tmp_path: Path) -> None:
     """A chat that falls back to a model of embeddings would be answered with numbers."""
     path = tmp_path / "test.yaml"
-    path.write_text(yaml.safe_dump(changed("models/chat/fallback", "embedder")))
+    document = changed("models/chat/fallback", "embedder")
+    most = document["models"]["chat"]["input_bytes_max"]
+    document["models"]["embedder"]["input_bytes_max"] = most
+    path.write_text(yaml.safe_dump(document))
 
     with pytest.raises(ConfigError, match="its apis are embeddings"):
         load(path)

@@ -77,7 +77,7 @@ def _prompt(asked: Any) -> str:
     return str(given[0] if given and isinstance(given, list) else given)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def models() -> Models:
     """What the models answer."""
     return Models()
@@ -92,9 +92,9 @@ def deployed(models: Models) -> LocalService:
     return LocalService(CONFIG, replaced=replaced)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(models: Models) -> Iterator[LocalService]:
-    """The deployment, for all tests of a worker."""
+    """The deployment, for all tests of a module: other worlds come before and after it."""
     with deployed(models) as service:
         yield service
 
