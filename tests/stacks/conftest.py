@@ -1,16 +1,11 @@
 """Cloud assemblies to look into, each synthesized once."""
 
 import json
-import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
-
-# cfn-lint reads every template here; CDK's own validation would take most of the time, and runs in
-# the one test that starts app.py as people do. jsii's Node reads this when it starts.
-os.environ.setdefault("CDK_VALIDATION", "false")
 
 import app as application
 from config.schema import load
