@@ -1,6 +1,6 @@
 """What may go wrong on the way to AWS."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -30,3 +30,30 @@ def through_conflicts(client: Any, write: Callable[..., Any], **request: Any) ->
         with suppress(client.exceptions.ReplicatedWriteConflictException):
             return write(**request)
     return write(**request)
+
+
+def put_new(client: Any, *, table: str, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Put an item into a strongly consistent table, unless there is one of its key.
+
+    Args:
+        client: DynamoDB's.
+        table: The table.
+        item: With a `token` that no other write has.
+
+    Returns:
+        None when this call put it, also if only an earlier send of it arrived; else the item that
+        was there before.
+    """
+    try:
+        through_conflicts(
+            client,
+            client.put_item,
+            TableName=table,
+            Item=item,
+            ConditionExpression="attribute_not_exists(pk)",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    except client.exceptions.ConditionalCheckFailedException as refusal:
+        existing: Mapping[str, Any] = refusal.response["Item"]
+        return None if existing.get("token") == item["token"] else existing
+    return None

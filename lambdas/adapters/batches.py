@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from lambdas.adapters.aws import through_conflicts
+from lambdas.adapters.aws import put_new, through_conflicts
 from lambdas.adapters.files import kept_key
 from lambdas.domain.batches import Batch, BatchStatus
 from lambdas.domain.job import FORMAT
@@ -58,19 +58,8 @@ class BatchRecords:
             "tenant_day": {"S": _list(batch.tenant)},
             "live": {"S": live_key(batch.owner)},
         }
-        try:
-            through_conflicts(
-                self.client,
-                self.client.put_item,
-                TableName=self.table,
-                Item=item,
-                ConditionExpression="attribute_not_exists(pk)",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except self.client.exceptions.ConditionalCheckFailedException as refusal:
-            existing = _batch(refusal.response["Item"])  # type: ignore[typeddict-item]
-            return None if existing.token == token else existing
-        return None
+        existing = put_new(self.client, table=self.table, item=item)
+        return None if existing is None else _batch(existing)
 
     def get(self, batch_id: str) -> Batch | None:
         """Read a batch."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import BotoCoreError
 
-from lambdas.adapters.aws import through_conflicts
+from lambdas.adapters.aws import put_new, through_conflicts
 from lambdas.domain.job import FORMAT, TRANSITIONS, Job, Status, Transition
 
 if TYPE_CHECKING:
@@ -150,19 +150,8 @@ class Ledger:
             "live": {"S": live_key(job.owner, job.model)},
             "token": {"S": token},
         }
-        try:
-            through_conflicts(
-                self.client,
-                self.client.put_item,
-                TableName=self.table,
-                Item=item,
-                ConditionExpression="attribute_not_exists(pk)",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except self.client.exceptions.ConditionalCheckFailedException as refusal:
-            existing = _job(refusal.response["Item"])  # type: ignore[typeddict-item]
-            return None if existing.token == token else existing
-        return None
+        existing = put_new(self.client, table=self.table, item=item)
+        return None if existing is None else _job(existing)
 
     def apply(self, job: Claim, name: str, *, now_ms: int, **values: Any) -> Outcome:
         """Make a transition of `TRANSITIONS`, guarded by status, owner and attempt.

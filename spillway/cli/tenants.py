@@ -15,13 +15,13 @@ from rich.console import Console
 from config.schema import TENANT_RATE_PER_S_MIN, TIERS, load
 from lambdas.domain.keys import key_hash, key_id
 from lambdas.domain.masking import DROP, MASK, MASKED, NAME_LENGTH_MAX, RULES_MAX
+from spillway.cli import keys
 from spillway.cli.aws import EndpointUrl
 from spillway.cli.deployment import CONFIG, Config, WrittenConfig, named, said
 from spillway.cli.operating import (
     CACHED_S_MAX,
     at_directory,
     check_known,
-    revoke_key,
     show_once,
     to_change,
     too_many_keys,
@@ -257,21 +257,8 @@ def disable(
     )
 
 
-@app.command("revoke")
-def revoke(
-    key: Annotated[
-        str,
-        typer.Argument(
-            metavar="KEY_ID", help="The key's id from `tenant list`, or - to read the key itself."
-        ),
-    ],
-    *,
-    config: WrittenConfig = None,
-    endpoint_url: EndpointUrl = None,
-    as_json: Json = False,
-) -> None:
-    """Make a key worthless (401), for good."""
-    revoke_key(key, config=config, endpoint_url=endpoint_url, as_json=as_json)
+# A key is a tenant's: `spillway key revoke` under the name that it had first.
+app.command("revoke")(keys.revoke)
 
 
 def _limits_document(item: dict[str, Any]) -> dict[str, Any]:
