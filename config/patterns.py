@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from re import _constants as codes  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
+from importlib import import_module
 from typing import Any
 
 PATTERN_CHARACTERS_MAX = 256
 REPEATS_MAX = 2
 CHOICES_MAX = 8
+# What `re` itself parses with. No type stubs describe it, so it comes without types, by its name.
+codes: Any = import_module("re._constants")
+parser: Any = import_module("re._parser")
 _REPEATS = {codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT}
 _GROUPS = {codes.SUBPATTERN, codes.ASSERT, codes.ASSERT_NOT}
 _REFERENCES = {codes.GROUPREF, codes.GROUPREF_EXISTS}
