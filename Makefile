@@ -17,6 +17,9 @@ export CDK_DISABLE_CLI_TELEMETRY := true
 export CDK_DISABLE_VERSION_CHECK := 1
 # What make starts finds this tree's packages first, whatever else is installed.
 export PYTHONPATH := $(CURDIR)
+# Bytecode is written on first import (tools/setup.py): a shell that forbids it would have every
+# process that the tests start compile a thousand modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test fuzz local synth deploy destroy lint bench lock clean
 
