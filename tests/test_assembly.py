@@ -1,5 +1,9 @@
 """From a configuration to its templates, once."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,16 +64,57 @@ def test_a_change_is_never_missed(project: Path, changed: str) -> None:
     assert runs(project) == 2
 
 
-def test_old_assemblies_are_forgotten(project: Path) -> None:
-    """A day of work must not fill the disk."""
+def synthesized_elsewhere(project: Path, config: Path) -> Path:
+    """Another process synthesizes a configuration, and ends."""
+    program = (
+        "import pathlib, sys; from spillway import assembly; "
+        "assembly.ROOT = pathlib.Path(sys.argv[1]); print(assembly.synthesize(sys.argv[2]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(project), str(config)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return Path(done.stdout.strip())
+
+
+def test_old_assemblies_are_forgotten_but_never_one_in_use(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day of work must not fill the disk, nor take from a twin what its functions read."""
+    monkeypatch.setattr(assembly, "_held", {})
+    used = synthesize(project / "config.yaml")
+    left = project / "build" / "assemblies" / "new-left-by-a-death"
+    left.mkdir()
+    for path in (used, left):
+        os.utime(path, (0, 0))
     newest = project
-    for number in range(assembly.ASSEMBLIES_KEPT + 3):
-        (project / "config.yaml").write_text(f"name: dev{number}")
-        newest = synthesize(project / "config.yaml")
+    other = project / "other.yaml"
+    # Others keep only so many: as many again would take too long here.
+    for number in range(assembly.ASSEMBLIES_KEPT + 2):
+        other.write_text(f"name: dev{number}")
+        newest = synthesized_elsewhere(project, other)
 
     kept = [path for path in (project / "build" / "assemblies").iterdir() if path.is_dir()]
-    assert len(kept) == assembly.ASSEMBLIES_KEPT
+    assert used in kept
     assert newest in kept
+    assert len(kept) == assembly.ASSEMBLIES_KEPT + 1
+
+    os.close(assembly._held.pop(used))
+    other.write_text("name: the last")
+    synthesized_elsewhere(project, other)
+
+    assert not used.exists()
+
+
+def test_an_assembly_that_is_taken_away_is_made_again(project: Path) -> None:
+    """`make clean` beside a process that holds it."""
+    first = synthesize(project / "config.yaml")
+    shutil.rmtree(project / "build")
+
+    assert synthesize(project / "config.yaml") == first
+    assert runs(project) == 2
 
 
 def test_a_synth_that_fails_says_why_and_nothing_of_jsii(project: Path) -> None:
@@ -80,4 +125,5 @@ def test_a_synth_that_fails_says_why_and_nothing_of_jsii(project: Path) -> None:
         synthesize(project / "config.yaml")
 
     assert "jsii" not in str(caught.value)
-    assert [path.name for path in (project / "build" / "assemblies").iterdir()] == ["lock"]
+    left = (project / "build" / "assemblies").iterdir()
+    assert [path.suffix for path in left] == [".lock"]
