@@ -48,11 +48,11 @@ def synthesize(config: Path | str) -> Path:
     config = Path(config).resolve()
     folder = ROOT / "build" / "assemblies"
     folder.mkdir(parents=True, exist_ok=True)
-    for _ in range(ATTEMPTS_MAX):
+    for _ in range(ATTEMPTS_MAX + 1):  # what the last attempt wrote is found by one more look
         name = _fingerprint(config)
         if _hold(folder / name):
             return folder / name
-        # One process synthesizes, others that want the same wait for it: tests run side by side.
+        # Others that want the same wait for it: tests run side by side.
         with (folder / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not _hold(folder / name):
