@@ -16,7 +16,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lambdas.domain.errors import ApiError, invalid
 from lambdas.domain.job import ENTROPY_BYTES_MIN
+from lambdas.domain.requests import read_body
 
 BYTES_MAX = 1_000_000_000
 """The largest payload of an asynchronous inference (SageMaker developer guide)."""
@@ -30,6 +32,8 @@ LINK_S = 3600
 KEPT_S = 86_400
 """How long an upload can be made a job; the bucket's lifecycle lets the job's time pass as well."""
 CONTENT_TYPE = "application/json"
+OPENAIS = frozenset({"filename", "mime_type", "purpose"})
+"""Fields of the request of the same address in OpenAI's API (its reference, "Create upload")."""
 _CONTENT_TYPE = r"^[a-z0-9.+-]+/[a-z0-9.+-]+(; ?[a-z0-9-]+=[A-Za-z0-9._-]+)?$"
 _ID = re.compile(r"upload_([a-z]{2}(?:-[a-z]+)+-[0-9])_[a-z2-7]{26}")
 
@@ -123,6 +127,28 @@ class Upload:
             there: Bytes of the parts that are, by their numbers.
         """
         return [number for number, size in self.parts.items() if there.get(number) != size]
+
+
+def read_request(body: bytes) -> UploadRequest:
+    """Check the body of `POST /v1/uploads`.
+
+    Raises:
+        ApiError: 400 naming the field and what is allowed; to clients of OpenAI's API, which has
+            other uploads at this address, what to send instead.
+    """
+    try:
+        return read_body(body, UploadRequest)
+    except ApiError as error:
+        if error.code != "unknown_field" or error.param not in OPENAIS:
+            raise
+        raise invalid(
+            "This is no upload of OpenAI's API. A file of up to 4,000,000 bytes goes to "
+            "POST /v1/files. A larger one begins here with bytes and content_type alone, is "
+            "written to the links of the answer, and becomes a file by its upload_id at "
+            "POST /v1/files.",
+            param=error.param,
+            code="unknown_field",
+        ) from None
 
 
 def part_bytes(request: UploadRequest) -> int | None:

@@ -16,6 +16,7 @@ from lambdas.domain.job import Job
 from lambdas.domain.views import moment
 from lambdas.handlers.api import Request, Route, answer
 from lambdas.handlers.endings import Endings
+from lambdas.handlers.rates import Rates
 from lambdas.handlers.reading import Reading
 
 
@@ -26,6 +27,7 @@ class Feedback:
     endings: Endings
     reading: Reading
     metrics: Metrics
+    rates: Rates
 
     def routes(self) -> Mapping[str, Route]:
         """What answers each route."""
@@ -36,7 +38,7 @@ class Feedback:
 
         Raises:
             ApiError: 400 or 413 for the body, 404 for a job that is not the caller's or was
-                erased, 409 for one that has not ended.
+                erased, 409 for one that has not ended, 429 above the tenant's rate.
         """
         said = feedback.read_feedback(request.body)
         job = self.reading.find(request)
@@ -46,6 +48,7 @@ class Feedback:
                 code="job_unfinished",
                 param="id",
             )
+        self.rates.count(request.known_caller)
         at_ms = now_ms()
         after = feedback.kept(said, at=moment(at_ms))
         before = self.endings.ledger.keep_feedback(job.id, tenant=job.tenant, document=after)

@@ -22,7 +22,7 @@ class Rates:
     allowance: Allowance = field(default_factory=Allowance)
 
     def count(self, caller: Caller) -> None:
-        """Count a submission, or the beginning of an upload.
+        """Count a submission, or another request that writes: an upload, a file, feedback.
 
         Raises:
             ApiError: The tenant has used up its rate; tells when there is more.

@@ -128,7 +128,10 @@ def routes_of(execution: Execution, shared: Endings | None = None) -> dict[str, 
         **overview.routes(),
         **Usage(policy=execution.policy, counters_in=usage_in(execution)).routes(),
         **Feedback(
-            endings=shared, reading=reading, metrics=Metrics(execution.names.metrics)
+            endings=shared,
+            reading=reading,
+            metrics=Metrics(execution.names.metrics),
+            rates=rates,
         ).routes(),
         **Description(execution.description).routes(),
     }

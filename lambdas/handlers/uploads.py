@@ -20,7 +20,6 @@ from lambdas.domain.batch_lines import INPUT_BYTES_MAX
 from lambdas.domain.errors import ApiError, busy, conflict, invalid, too_large
 from lambdas.domain.job import ENTROPY_BYTES_MIN, job_id
 from lambdas.domain.policy import Model, Policy
-from lambdas.domain.requests import read_body
 from lambdas.domain.uploads import State, Upload, UploadRequest
 from lambdas.domain.views import moment
 from lambdas.handlers.api import Request, Route, answer
@@ -60,7 +59,7 @@ class Uploads:
     def begin(self, request: Request) -> dict[str, Any]:
         """`POST /v1/uploads`: links to write to, for an hour."""
         caller = request.known_caller
-        wanted = read_body(request.body, UploadRequest)
+        wanted = uploads.read_request(request.body)
         self._fits_somewhere(wanted, caller)
         self.rates.count(caller)
         identity = uploads.upload_id(self.region, secrets.token_bytes(ENTROPY_BYTES_MIN))

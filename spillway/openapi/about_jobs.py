@@ -130,7 +130,7 @@ OPERATIONS = (
         body=FeedbackRequest,
         example={"rating": -1, "correction": "Paris", "comment": "That is the capital."},
         answers=(Answer(status=200, says="It is kept with the job.", body=Job),),
-        refusals=(*OF_A_BODY, "unknown_field", "job_not_found", "job_unfinished"),
+        refusals=(*OF_A_BODY, "unknown_field", "job_not_found", "job_unfinished", "rate_limit"),
     ),
     Operation(
         route="GET /v1/jobs/{id}/deliveries",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lambdas.adapters.gate import RATE_WINDOW_S
 from tests.handlers.region import MODEL, Region, Reply, error
 from tests.handlers.test_usage_of_tenants import counters, notify, running
 
@@ -109,6 +110,22 @@ def test_feedback_never_comes_back_to_a_job_that_is_erased_meanwhile(region: Reg
     assert region.job(job).feedback is None
 
 
+def test_feedback_counts_against_the_rate(region: Region) -> None:
+    """Each is two writes: a loop of one tenant must not be what the others wait for."""
+    job = done(region)
+    region.sleep(RATE_WINDOW_S)
+    ask = "POST /v1/jobs/{id}/feedback"
+
+    replies = [region.ask(ask, job=job, body={"rating": n}, rate=0.2) for n in (0, 1, -1)]
+
+    assert [reply.status for reply in replies] == [200, 200, 429]
+    assert replies[-1].error["code"] == "rate_limit"
+    assert 0 < int(replies[-1].headers["Retry-After"]) <= RATE_WINDOW_S
+    # What is refused changed nothing, and the other requests of the tenant count alike.
+    assert json.loads(region.job(job).feedback or "")["rating"] == 1
+    assert region.ask("POST /v1/uploads", body={"bytes": 1}, rate=0.2).status == 429
+
+
 def test_wrong_feedback_leaves_nothing(region: Region) -> None:
     """What is refused is not half kept."""
     job = done(region)
@@ -125,7 +142,8 @@ def test_a_count_that_is_lost_keeps_the_feedback(region: Region) -> None:
     def throttle() -> None:
         raise error("ThrottlingException", "UpdateItem")
 
-    region.faults[f"UpdateItem#{number + 2}"] = throttle
+    # The first counts the request, the second keeps the words.
+    region.faults[f"UpdateItem#{number + 3}"] = throttle
 
     assert say(region, job, rating=1).status == 200
     assert region.job(job).feedback is not None

@@ -335,6 +335,11 @@ def _refuse() -> None:
         ({"bytes": 5, "part_bytes": PART_BYTES_MIN - 1}, "part_bytes", str(PART_BYTES_MIN)),
         ({"bytes": 5, "url": "x"}, "url", "the fields are bytes, content_type, part_bytes"),
         ([5], None, "JSON object"),
+        (
+            {"bytes": 5, "filename": "a", "mime_type": "text/jsonl", "purpose": "batch"},
+            "filename",
+            "becomes a file by its upload_id at POST /v1/files",
+        ),
     ],
 )
 def test_a_bad_beginning_is_refused_naming_the_field(
