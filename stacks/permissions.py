@@ -154,6 +154,7 @@ class Permissions:
             ),
             self._index(names.ledger, "live"),
             self._table(names.gate, "GetItem"),
+            self._counting(),
             self._tier_queues("SendMessage"),
             self._queue(names.webhooks, "SendMessage"),
             self._objects("GetObject", self._files("files", "uploads")),
@@ -233,6 +234,16 @@ class Permissions:
                 self._arn("dynamodb", table, region=region) for region in self.deployment.regions
             ),
             conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["usage#*"]}},
+        )
+
+    def _counting(self) -> Grant:
+        """Count what tenants used in this region, and change nothing else of its gate."""
+        return Grant(
+            actions=("dynamodb:UpdateItem",),
+            resources=(self._arn("dynamodb", f"table/{self.deployment.names.gate}"),),
+            conditions={
+                "ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"usage#{self.region}#*"]}
+            },
         )
 
     def _signing(self) -> Grant:

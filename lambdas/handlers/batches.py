@@ -213,6 +213,7 @@ def create(execution: Execution) -> Handler:
         payloads=payloads,
         records=records,
         pieces=pieces,
+        usage=shared.usage,
     )
     batches = Batches(
         region=execution.region,

@@ -295,6 +295,8 @@ class Endings:
         after = outcome.job
         if after is None or after.status is not Status.CANCELLED:
             return False
+        if outcome.won:
+            self.usage.ended(after, until_ms=now_ms)
         self.outbox.announce(after)
         self._done_with(after, now_ms=now_ms)
         return True

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from lambdas.adapters.batches import BatchRecords
 from lambdas.adapters.clock import now_ms
@@ -22,6 +22,7 @@ from lambdas.domain.masking import masked
 from lambdas.domain.policy import Policy
 from lambdas.domain.regions import LOST
 from lambdas.domain.requests import Submission
+from lambdas.handlers.counting import Counting
 from lambdas.handlers.cutting import piece
 
 LOOK_MAX = 200
@@ -58,6 +59,7 @@ class Lines:
     payloads: Payloads
     records: BatchRecords
     pieces: Pieces
+    usage: Counting
     seen: dict[str, _Seen] = field(default_factory=dict)
 
     def keep(self, ids: Collection[str], batches: Iterable[Batch]) -> None:
@@ -161,11 +163,20 @@ class Lines:
             if job is not None and not job.status.terminal:
                 if job.status is not Status.QUEUED or batch.status is not BatchStatus.CANCELLING:
                     continue
-                at_ms = now_ms()
-                if not self.ledger.apply(job, "cancel", now_ms=at_ms, finished_ms=at_ms).won:
+                job = self._cancelled(job)
+                if job is None:
                     continue
-                job = replace(job, status=Status.CANCELLED)
             seen.good[line] = job is not None and job.status is Status.COMPLETED
+        self.usage.write()
+
+    def _cancelled(self, job: Job) -> Job | None:
+        """A waiting job after its cancellation; None if it changed meanwhile."""
+        at_ms = now_ms()
+        outcome = self.ledger.apply(job, "cancel", now_ms=at_ms, finished_ms=at_ms)
+        if not outcome.won or outcome.job is None:
+            return None
+        self.usage.ended(outcome.job, until_ms=at_ms)
+        return outcome.job
 
     def _make(self, batch: Batch, lines: Mapping[int, bytes]) -> bool:
         """Make jobs that are not there; False if not all messages were taken."""

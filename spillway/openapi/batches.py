@@ -5,7 +5,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lambdas.domain.batches import BatchRequest
-from lambdas.domain.files import FILENAME_LENGTH_MAX, KEPT_S_MAX, KEPT_S_MIN, LIMIT_MAX, PAGE_MAX
+from lambdas.domain.files import (
+    FILENAME_LENGTH_MAX,
+    KEPT_S_MAX,
+    KEPT_S_MIN,
+    LIMIT_MAX,
+    PAGE_MAX,
+    FileRequest,
+)
 from spillway.openapi.answers import Told
 from spillway.openapi.jobs import IDEMPOTENCY_KEY, LOCATION
 from spillway.openapi.refusals import OF_A_BODY
@@ -223,10 +230,25 @@ OPERATIONS = (
         name="createFile",
         group=GROUP,
         summary="Keep a file of requests",
+        says="As a form with the file, or as JSON that names an upload which is ready.",
         body=FileForm,
         media_type="multipart/form-data",
+        other_body=FileRequest,
+        other_example={
+            "upload_id": f"upload_us-east-1_{'a' * 26}",
+            "purpose": "batch",
+            "filename": "requests.jsonl",
+        },
         answers=(Answer(status=200, says="The file.", body=File),),
-        refusals=("missing_field", "unknown_field", "invalid_value", "too_large", "rate_limit"),
+        refusals=(
+            *OF_A_BODY,
+            "unknown_field",
+            "no_upload",
+            "upload_incomplete",
+            "upload_not_ready",
+            "too_large",
+            "rate_limit",
+        ),
     ),
     Operation(
         route="GET /v1/files",

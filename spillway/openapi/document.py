@@ -124,8 +124,9 @@ def _schemas() -> tuple[_Ref, dict[str, Any]]:
     """Where each model's schema is, and all of them."""
     wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(Error, "serialization"): None}
     for operation in OPERATIONS:
-        if operation.body is not None:
-            wanted[operation.body, "validation"] = None
+        for body in (operation.body, operation.other_body):
+            if body is not None:
+                wanted[body, "validation"] = None
         for answer in operation.answers:
             if answer.body is not None:
                 wanted[answer.body, "serialization"] = None
@@ -167,13 +168,7 @@ def _operation(
     if operation.parameters:
         told["parameters"] = [parameter.document() for parameter in operation.parameters]
     if operation.body is not None:
-        content: dict[str, Any] = {"schema": refs[operation.body, "validation"]}
-        if operation.example is not None:
-            content["example"] = operation.example
-        told["requestBody"] = {
-            "required": not operation.optional,
-            "content": {operation.media_type: content},
-        }
+        told["requestBody"] = _bodies(operation, refs)
     answers = {str(each.status): _answer(each, refs) for each in operation.answers}
     for status, refusals in sorted(_refusals(operation, gateway).items()):
         error = _error(status, refusals, refs[Error, "serialization"])
@@ -186,6 +181,20 @@ def _operation(
             answers[status] = error
     told["responses"] = answers
     return told
+
+
+def _bodies(operation: Operation, refs: _Ref) -> dict[str, Any]:
+    """The Request Body Object."""
+    content: dict[str, Any] = {}
+    for media_type, body, example in (
+        (operation.media_type, operation.body, operation.example),
+        (JSON, operation.other_body, operation.other_example),
+    ):
+        if body is not None:
+            content[media_type] = {"schema": refs[body, "validation"]}
+            if example is not None:
+                content[media_type]["example"] = example
+    return {"required": not operation.optional, "content": content}
 
 
 def _answer(answer: Answer, refs: _Ref) -> dict[str, Any]:

@@ -96,6 +96,8 @@ class Operation:
         open: Whether it needs no key.
         media_type: Of the body.
         optional: Whether it may be called without a body.
+        other_body: What its body holds as JSON, where `media_type` is another one.
+        other_example: Of such a body.
     """
 
     route: str
@@ -111,6 +113,8 @@ class Operation:
     open: bool = False
     media_type: str = JSON
     optional: bool = False
+    other_body: type[BaseModel] | None = None
+    other_example: Any = None
 
     @property
     def verb(self) -> str:

@@ -295,6 +295,8 @@ def test_a_cancelled_batch_keeps_what_was_answered(region: Region) -> None:
     bad = content(region, told["error_file_id"])
     assert {each["error"]["code"] for each in bad} == {"batch_cancelled"}
     assert region.ask("POST /v1/batches/{id}/cancel", job=batch).json["status"] == "cancelled"
+    (counted,) = region.ask("GET /v1/usage").json["data"]
+    assert (counted["jobs"]["cancelled"], counted["version"]) == (2, None)
 
 
 def test_a_batch_that_nobody_looked_into_is_cancelled_at_once(region: Region) -> None:

@@ -195,6 +195,8 @@ def test_a_job_that_nobody_can_wait_for_is_taken_back_while_it_costs_nothing(
     assert (reply.status, reply.error["code"]) == (429, "no_room_to_wait")
     assert int(reply.headers["Retry-After"]) > 0
     assert region.job(newest(region)).status == "cancelled"
+    (counted,) = region.ask("GET /v1/usage").json["data"]
+    assert (counted["jobs"]["cancelled"], counted["version"]) == (1, None)
 
 
 def test_a_repetition_never_takes_back_a_job_that_another_client_waits_for(

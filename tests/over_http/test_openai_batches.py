@@ -112,6 +112,39 @@ def test_a_cancelled_batch_keeps_what_it_has(client: openai.OpenAI) -> None:
     assert client.batches.cancel(batch.id).status == "cancelled"
 
 
+def test_the_asynchronous_client_has_batches_answered_and_cancels_them(
+    client: openai.OpenAI,
+) -> None:
+    """Services that wait for many batches at once use it."""
+
+    async def at_once() -> tuple[Batch, Batch]:
+        async with openai.AsyncOpenAI(base_url=client.base_url, api_key=client.api_key) as later:
+            many = (f"slow later {number}" for number in range(30))
+            made = []
+            for prompts in (["later one", "later two"], many):
+                file = await later.files.create(file=("in.jsonl", lines(*prompts)), purpose="batch")
+                batch = await later.batches.create(
+                    input_file_id=file.id,
+                    endpoint="/v1/chat/completions",
+                    completion_window="24h",
+                )
+                made.append(batch)
+            answered, given_up = made
+            assert (await later.batches.cancel(given_up.id)).id == given_up.id
+            return answered, await later.batches.retrieve(given_up.id)
+
+    async def listed() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=client.base_url, api_key=client.api_key) as later:
+            return [batch.id async for batch in later.batches.list(limit=1)]
+
+    answered, given_up = asyncio.run(at_once())
+    assert ended(client, given_up).status == "cancelled"
+    answered = ended(client, answered)
+    assert answered.status == "completed"
+    assert set(told(client, answered.output_file_id)) == {"later one", "later two"}
+    assert {answered.id, given_up.id} <= set(asyncio.run(listed()))
+
+
 def test_files_come_back_and_go(client: openai.OpenAI) -> None:
     """The asynchronous client goes through all pages by itself, also while it deletes."""
     body = b'{"a": "\xc3\xbc"}\n' * 3

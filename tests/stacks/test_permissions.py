@@ -159,7 +159,7 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "dynamodb:BatchGetItem": {table("ledger")},
         # The jobs of lines and the records of files; what is over is forgotten.
         "dynamodb:PutItem": {table("ledger")},
-        "dynamodb:UpdateItem": {table("ledger")},
+        "dynamodb:UpdateItem": {table("ledger"), table("gate")},  # its counters alone, see below
         "dynamodb:DeleteItem": {table("ledger")},
         "dynamodb:Query": {table("ledger", "live")},
         "sqs:SendMessage": {*tiers(), queue("webhooks")},
@@ -284,6 +284,23 @@ def test_submit_reads_usage_of_other_regions_and_nothing_else_of_their_gates(
     assert listed(statement["Action"]) == ["dynamodb:BatchGetItem"]
     assert statement["Condition"] == {
         "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["usage#*"]}
+    }
+
+
+def test_batches_counts_what_tenants_used_and_changes_nothing_else_of_the_gate(
+    dev: Assembly,
+) -> None:
+    """Slots, rates and offers are not its business, whatever a batch's file says."""
+    (statement,) = (
+        statement
+        for statement in statements(role_of(dev, "batches"))
+        if "dynamodb:UpdateItem" in listed(statement["Action"])
+        and table("gate") in listed(statement["Resource"])
+    )
+
+    assert listed(statement["Resource"]) == [table("gate")]
+    assert statement["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["usage#us-east-1#*"]}
     }
 
 

@@ -232,8 +232,8 @@ def upload(twin: Twin, client: httpx.Client) -> None:
     assert client.delete(f"/v1/jobs/{job.json()['id']}").status_code == 200
 
 
-def batch(twin: Twin, client: httpx.Client, large: str) -> None:
-    """Let a client have a batch answered."""
+def ask_for_batch(client: httpx.Client, *inputs: str) -> httpx.Response:
+    """Let a client make a batch."""
     lines = [
         {
             "custom_id": text[:9],
@@ -241,18 +241,28 @@ def batch(twin: Twin, client: httpx.Client, large: str) -> None:
             "url": "/v1/embeddings",
             "body": {"model": "embedder", "input": text},
         }
-        for text in ("small one", large)
+        for text in inputs
     ]
     text = "\n".join(map(json.dumps, lines))
     form = client.post("/v1/files", data={"purpose": "batch"}, files={"file": text.encode()})
     file = form.json()["id"]
     asked = {"input_file_id": file, "endpoint": "/v1/embeddings", "completion_window": "24h"}
-    begun = client.post("/v1/batches", json=asked)
+    return client.post("/v1/batches", json=asked)
+
+
+def batch(twin: Twin, client: httpx.Client, large: str) -> None:
+    """Let a client have a batch answered, and cancel another one."""
+    begun = ask_for_batch(client, "small one", large)
     assert begun.status_code == 200, begun.text
     twin.scheduler.run_for(150)
     told = client.get(f"/v1/batches/{begun.json()['id']}").json()
     assert (told["status"], told["request_counts"]["total"]) == ("completed", 2)
     assert client.get("/v1/batches").json()["data"] == [told]
+    cancelled = ask_for_batch(client, *(f"number {number}" for number in range(30))).json()["id"]
+    twin.scheduler.run_for(5)
+    client.post(f"/v1/batches/{cancelled}/cancel")
+    twin.scheduler.run_for(90)
+    assert client.get(f"/v1/batches/{cancelled}").json()["status"] == "cancelled"
 
 
 def work(twin: Twin, operators: Directory) -> None:
