@@ -98,9 +98,9 @@ class BatchRecords:
         )
 
     def listed(
-        self, tenant: str, *, limit: int, after: Batch | None = None
+        self, tenant: str, *, limit: int, after: Batch | None = None, since_ms: int = 0
     ) -> tuple[list[Batch], bool]:
-        """A tenant's batches, the newest first, and whether there are more.
+        """A tenant's batches since a time, the newest first, and whether there are more.
 
         They are fewer than asked for where some are forgotten that the list still has.
         """
@@ -114,8 +114,11 @@ class BatchRecords:
         reply = self.client.query(
             TableName=self.table,
             IndexName="listing",
-            KeyConditionExpression="tenant_day = :list",
-            ExpressionAttributeValues={":list": {"S": _list(tenant)}},
+            KeyConditionExpression="tenant_day = :list AND created_ms >= :since",
+            ExpressionAttributeValues={
+                ":list": {"S": _list(tenant)},
+                ":since": {"N": str(since_ms)},
+            },
             ScanIndexForward=False,
             Limit=limit,
             **start,

@@ -313,6 +313,7 @@ class Ledger:
         *,
         limit: int,
         before_ms: int | None = None,
+        since_ms: int | None = None,
         after: tuple[int, str] | None = None,
         digest: bytes | None = None,
     ) -> list[tuple[str, int]]:
@@ -323,6 +324,7 @@ class Ledger:
             day: `YYYY-MM-DD` in UTC.
             limit: At most so many; they are looked through for a digest.
             before_ms: Only those created before.
+            since_ms: Only those created then or later, where `before_ms` is not given.
             after: Creation time and id of the last one of an earlier page.
             digest: Only those of such a request.
 
@@ -334,6 +336,9 @@ class Ledger:
         if before_ms is not None:
             condition += " AND created_ms < :before"
             values[":before"] = {"N": str(before_ms)}
+        elif since_ms is not None:
+            condition += " AND created_ms >= :since"
+            values[":since"] = {"N": str(since_ms)}
         start: dict[str, Any] = {}
         if after is not None:
             last = {**_key(after[1]), "tenant_day": values[":day"]}

@@ -61,7 +61,13 @@ class Accepting:
     rung_ms: dict[str, int] = field(default_factory=dict)
 
     def accept(
-        self, caller: Caller, submission: Submission, *, key: str | None, trace_id: str
+        self,
+        caller: Caller,
+        submission: Submission,
+        *,
+        key: str | None,
+        trace_id: str,
+        again: Callable[[], Job | None] | None = None,
     ) -> tuple[Job, bool, dict[str, Any] | None]:
         """Take a job, or find the one that the same request made before.
 
@@ -70,6 +76,8 @@ class Accepting:
             submission: What it asks for.
             key: Its idempotency key, if it has one.
             trace_id: Of the request.
+            again: Looks once more for the job that the same request may have made. It takes its
+                time, so who is refused does not wait for it.
 
         Returns:
             The job, whether it is a replay, and the snapshot of the region whose queue holds it,
@@ -89,6 +97,8 @@ class Accepting:
                 return _replayed(earlier, submission), True, None
         check_live(self.policy.models[submission.request.model])
         snapshot, model, offers = self._room(caller, submission)
+        if again is not None and (earlier := again()) is not None:
+            return earlier, True, None
         job = replace(self._job(identity, caller, submission, model, trace_id), webhook=webhook)
         if uploaded is not None:
             upload, there = self.uploads.ready(caller, uploaded, model, lost=_lost(snapshot))

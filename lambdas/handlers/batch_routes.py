@@ -3,8 +3,9 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from lambdas.adapters.batches import BatchRecords
@@ -35,13 +36,13 @@ from lambdas.handlers.api import Request, Route, answer
 from lambdas.handlers.counting import Quotas
 from lambdas.handlers.files import Files
 from lambdas.handlers.rates import Rates
+from lambdas.handlers.repeating import REPEATED_MS_MAX, is_repeated, looked_again
 
 PAGE_DEFAULT = 20
 CHANGE_TRIES_MAX = 5
 """Of a cancellation that meets the worker's own changes."""
-REPEATED_MS_MAX = 900_000
-"""OpenAI's clients wait ten minutes for an answer, and somewhat before they ask again."""
 LOOKED_AT_MAX = 10
+"""Of the tenant's latest batches, for the one that a repeated request made before."""
 TIER = "batch"
 
 
@@ -57,6 +58,7 @@ class BatchRoutes:
     rates: Rates
     quotas: Quotas
     signings: Signings
+    sleep: Callable[[float], None]
 
     def routes(self) -> Mapping[str, Route]:
         """What answers each route."""
@@ -75,14 +77,18 @@ class BatchRoutes:
         check_tier(TIER, caller, param="endpoint")
         digest = hashlib.sha256(compact(asked.model_dump(), in_order=True)).digest()[:16]
         batch = self._batch(asked, caller, key, digest)
-        earlier = self._repeated(request, digest) if key is None else self.records.get(batch.id)
+        repeated = key is None and is_repeated(request)
+        if repeated:
+            earlier = self._alike(caller, digest, now_ms() - REPEATED_MS_MAX)
+        else:
+            earlier = None if key is None else self.records.get(batch.id)
         if earlier is None:
             self._input(caller.tenant, asked)
             self.rates.count(caller)
             self.quotas.check(caller, at_s=now_s())
-            signing = self.signings.of(caller.tenant)
-            batch = replace(batch, webhook=None if signing is None else signing.address)
-            earlier = self.records.create(batch)
+            if repeated:
+                earlier = looked_again(partial(self._alike, caller, digest), self.sleep)
+            earlier = earlier or self._created(batch)
         if earlier is not None:
             if earlier.tenant != caller.tenant or earlier.request_hash != digest:
                 raise conflict(
@@ -94,6 +100,12 @@ class BatchRoutes:
         self.functions.work_on_batches()
         logger.info("batch accepted", batch_id=batch.id, tenant=batch.tenant)
         return answer(200, batch_view(batch))
+
+    def _created(self, batch: Batch) -> Batch | None:
+        """Accept a batch; the one that is there already under its id, if any."""
+        signing = self.signings.of(batch.tenant)
+        webhook = None if signing is None else signing.address
+        return self.records.create(replace(batch, webhook=webhook))
 
     def list_batches(self, request: Request) -> dict[str, Any]:
         """`GET /v1/batches`: the caller's batches, the newest first."""
@@ -170,20 +182,10 @@ class BatchRoutes:
                 f"The file is larger than {INPUT_BYTES_MAX} bytes.", param="input_file_id"
             )
 
-    def _repeated(self, request: Request, digest: bytes) -> Batch | None:
-        """What an earlier sending of this request made, if its client says that it repeats it.
-
-        OpenAI's clients do so by themselves, and send no idempotency key.
-        """
-        repeated = request.headers.get("x-stainless-retry-count", "0")
-        if not repeated.isdecimal() or not repeated.strip("0"):
-            return None
-        at_ms = now_ms()
-        latest, _ = self.records.listed(request.known_caller.tenant, limit=LOOKED_AT_MAX)
-        for batch in latest:
-            if batch.request_hash == digest and at_ms - batch.created_ms <= REPEATED_MS_MAX:
-                return batch
-        return None
+    def _alike(self, caller: Caller, digest: bytes, since_ms: int) -> Batch | None:
+        """What an earlier sending of a request made since a time."""
+        latest, _ = self.records.listed(caller.tenant, limit=LOOKED_AT_MAX, since_ms=since_ms)
+        return next((batch for batch in latest if batch.request_hash == digest), None)
 
     def _batch(self, asked: BatchRequest, caller: Caller, key: str | None, digest: bytes) -> Batch:
         at_ms, kept = now_ms(), asked.output_expires_after

@@ -78,12 +78,15 @@ class Completions:
         caller = request.known_caller
         key = read_idempotency_key(request.headers.get("idempotency-key"))
         submission = read_body(api, request.body, self.policy, caller)
-        if key is None and (earlier := self.repeating.earlier(request, submission)) is not None:
-            return self.reading.settled(earlier), True
+        again = None
+        if key is None:
+            earlier, again = self.repeating.earlier(request, submission)
+            if earlier is not None:
+                return self.reading.settled(earlier), True
         job, replayed, _ = self.accepting.accept(
-            caller, submission, key=key, trace_id=request.trace_id
+            caller, submission, key=key, trace_id=request.trace_id, again=again
         )
-        return self.reading.settled(job) if replayed else job, key is not None
+        return self.reading.settled(job) if replayed else job, replayed or key is not None
 
     def as_it_stands(self, job: Job) -> dict[str, Any]:
         """A response whose end is not waited for."""

@@ -121,6 +121,7 @@ class Region:
         region: Which one.
         calls: Every AWS call: its operation and its parameters.
         faults: Operation by the number of its call, or operation alone, to what it does instead.
+        index_lag_s: So long an index of the ledger does not tell of an item that is new.
     """
 
     clock: Traveller
@@ -129,6 +130,7 @@ class Region:
     calls: list[tuple[str, Any]] = field(default_factory=list)
     faults: dict[str, Callable[[], None]] = field(default_factory=dict)
     later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    index_lag_s: float = 0
     now_s: float = START_S
 
     def __post_init__(self) -> None:
@@ -444,6 +446,10 @@ class _Watched:
             operation = re.sub(r"(?:^|_)([a-z])", lambda found: found[1].upper(), name)
             self._region.happens(operation, params)
             reply = attribute(**params)
+            if "IndexName" in params and self._region.index_lag_s:
+                told_ms = 1000 * (self._region.now_s - self._region.index_lag_s)
+                items = reply["Items"]
+                reply["Items"] = [each for each in items if int(each["created_ms"]["N"]) < told_ms]
             self._region.happens(f"{operation} done", params)
             return reply
 

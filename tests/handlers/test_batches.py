@@ -392,6 +392,18 @@ def test_a_repeated_request_is_the_same_batch(region: Region) -> None:
     assert first.json["id"] == again.json["id"] != another.json["id"]
 
 
+def test_a_repetition_that_overtakes_the_index_is_the_same_batch(region: Region) -> None:
+    """It comes 0.4 s after a batch that is listed within about a second: 50,000 jobs, twice."""
+    file = upload(region, [line(0)])
+    region.index_lag_s = 1
+    first = ask_for(region, file)
+    region.sleep(0.4)
+    again = ask_for(region, file, headers={"x-stainless-retry-count": "1"})
+
+    assert first.json["id"] == again.json["id"]
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "param"),
     [

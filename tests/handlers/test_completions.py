@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lambdas.domain.openai_requests import HOPS_MAX
-from tests.handlers.region import MODEL, Region, Reply, aws, error
+from lambdas.handlers.repeating import PAUSES_S
+from tests.handlers.region import MODEL, DiedError, Region, Reply, aws, error
 
 ROUTE = "POST /v1/embeddings"
 WAIT_ON = "GET /v1/embeddings/{id}"
@@ -305,6 +306,48 @@ def test_a_failure_that_was_told_is_not_told_again_to_who_tries_anew(region: Reg
     assert region.ask(ROUTE, body=BODY, headers=REPEATED).status == 502, "its answer was lost"
     region.sleep(60)
     assert region.ask(ROUTE, body=BODY, headers=REPEATED).status == 303
+
+
+@pytest.mark.parametrize("lag_s", [0.9, 2.5])
+def test_a_repetition_that_overtakes_the_index_finds_its_job(region: Region, lag_s: float) -> None:
+    """A client repeats after 0.4 s, and jobs are listed about a second after they were taken."""
+
+    def die() -> None:
+        raise DiedError
+
+    region.index_lag_s, region.faults = lag_s, {"Invoke": die}
+    with pytest.raises(DiedError):
+        ask(region)
+    region.faults = {}
+    first = region.messages()
+    region.sleep(0.4)
+    region.after(4, lambda: region.complete(first[0]["job"], ANSWER))
+
+    reply = region.ask(ROUTE, body=BODY, headers=REPEATED)
+
+    assert (reply.status, reply.headers["X-Job-Id"]) == (200, first[0]["job"])
+    assert not region.messages()
+
+
+def test_looking_again_is_for_repetitions_that_would_make_a_job(region: Region) -> None:
+    """Everybody else would pay for it, and refused requests would keep functions busy."""
+    region.see(tenants={"acme": 100})
+    began_s = region.now_s
+    assert region.ask(ROUTE, body=BODY, headers=REPEATED).error["code"] == "in_flight_limit"
+    assert region.now_s == began_s
+    assert region.operations().count("Query") == 1
+
+    region.see()
+    region.calls.clear()
+    region.after(5, lambda: region.complete(newest(region), ANSWER))
+    assert region.ask(ROUTE, body=BODY, headers=REPEATED).status == 200
+    taken_s = region.job(newest(region)).created_ms / 1000 - began_s
+    assert taken_s == sum(PAUSES_S) <= 3, "API Gateway waits for 29 s"
+    assert len(region.messages()) == 1
+
+    region.calls.clear()
+    ask(region, {"input": "new"})
+    assert "Query" not in region.operations()
 
 
 def test_who_asks_the_same_twice_gets_two_answers(region: Region) -> None:
