@@ -329,27 +329,23 @@ class Permissions:
         ]
 
     def _inputs_brought(self) -> list[Grant]:
-        """Bring an input of a job that was moved here from a region that keeps it."""
-        regions = self.deployment.regions
+        """See whether an upload is there; bring an input that another region keeps."""
+        names, regions = self.deployment.names, self.deployment.regions
+        buckets = [names.bucket(region) for region in regions]
+        if len(regions) > 1:
+            buckets += [names.replica_bucket(region) for region in regions]
+        uploads = [f"{bucket}/uploads" for bucket in buckets]
+        # Else an upload that is not there looks like one that may not be read.
+        look = Grant(
+            actions=("s3:ListBucket",),
+            resources=tuple(f"arn:aws:s3:::{bucket}" for bucket in buckets),
+        )
         if len(regions) == 1:
-            return []
-        names = self.deployment.names
-        here = f"{names.bucket(self.region)}/inputs"
-        uploads = [
-            *(f"{names.bucket(region)}/uploads" for region in regions if region != self.region),
-            *(f"{names.replica_bucket(region)}/uploads" for region in regions),
-        ]
+            return [self._objects("GetObject", uploads), look]
         return [
             self._objects("GetObject", [*self._inputs(*regions), *uploads]),
-            self._objects("PutObject", [here]),
-            # Else an upload that is not here looks like one that may not be read.
-            Grant(
-                actions=("s3:ListBucket",),
-                resources=(
-                    f"arn:aws:s3:::{names.bucket(self.region)}",
-                    f"arn:aws:s3:::{names.replica_bucket(self.region)}",
-                ),
-            ),
+            self._objects("PutObject", [f"{names.bucket(self.region)}/inputs"]),
+            look,
         ]
 
     def _probe(self) -> list[Grant]:

@@ -178,39 +178,60 @@ class UploadBuckets:
                 silent.add(region)
         return found, silent
 
-    def location(self, key: str, *, home: str) -> str:
-        """The address of an upload in this region: an endpoint reads from no other.
+    def location(self, key: str, *, home: str) -> str | None:
+        """The address of an upload in this region, as an endpoint reads from no other.
+
+        Returns:
+            None if it is not here: it has to be brought, or is gone.
 
         Raises:
-            botocore.exceptions.ClientError: It is not here, and no other region gives it.
+            botocore.exceptions.ClientError: S3 does not say.
         """
         here = self.region
-        if here == home:
-            return f"s3://{self.names.bucket(home)}/{key}"
-        if self._size(here, self.names.replica_bucket(here), key) is not None:
-            return f"s3://{self.names.replica_bucket(here)}/{key}"
-        brought = brought_key(key)
-        if self._size(here, self.names.bucket(here), brought) is None:
-            self._bring(key, brought, home)
-        return f"s3://{self.names.bucket(here)}/{brought}"
+        places = [(self.names.bucket(here), key)]
+        if here != home:
+            places = [
+                (self.names.replica_bucket(here), key),
+                (self.names.bucket(here), brought_key(key)),
+            ]
+        for bucket, name in places:
+            if self._size(here, bucket, name) is not None:
+                return f"s3://{bucket}/{name}"
+        return None
 
-    def _bring(self, key: str, brought: str, home: str) -> None:
-        """Copy an upload here: replication was not done when its region was lost, or later."""
-        refusal: ClientError | BotoCoreError | None = None
-        sources = [self.names.replica_bucket(region) for region in self._others(home)]
-        for source in (*sources, self.names.bucket(home)):
+    def source(self, key: str, *, home: str) -> str | None:
+        """A bucket that an upload can be brought from; None if no region has it any more.
+
+        Raises:
+            botocore.exceptions.ClientError: None that answers has it, and one does not answer.
+        """
+        if self.region == home:
+            return None  # copies are of what is here: they are gone, or about to be
+        silence: ClientError | BotoCoreError | None = None
+        others = [region for region in self._others(home) if region != self.region]
+        places = [(region, self.names.replica_bucket(region)) for region in others]
+        # Its own region comes last: that it is away is why an upload has to be brought, mostly.
+        for region, bucket in (*places, (home, self.names.bucket(home))):
             try:
-                self.copying(self.region).copy_object(
-                    Bucket=self.names.bucket(self.region),
-                    Key=brought,
-                    CopySource={"Bucket": source, "Key": key},
-                )
+                if self._size(region, bucket, key) is not None:
+                    return bucket
             except (ClientError, BotoCoreError) as error:
-                refusal = error
-            else:
-                return
-        if refusal is not None:
-            raise refusal
+                silence = error
+        if silence is not None:
+            raise silence
+        return None
+
+    def bring(self, key: str, *, source: str) -> None:
+        """Copy an upload here: replication was not done when its region was lost, or later.
+
+        Raises:
+            botocore.exceptions.ClientError: It is not known whether it is here; `location` tells.
+        """
+        self.copying(self.region).copy_object(
+            Bucket=self.names.bucket(self.region),
+            Key=brought_key(key),
+            CopySource={"Bucket": source, "Key": key},
+        )
 
     def _size(self, region: str, bucket: str, key: str) -> int | None:
         try:

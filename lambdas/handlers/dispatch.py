@@ -34,6 +34,8 @@ ROUNDS_MAX = 60
 """Rounds of one run: the time limit ends a run long before."""
 TIME_LEFT_MS_MIN = 15_000
 """A round of ten jobs must fit into what is left of the function's time."""
+BRINGING_MS_MIN = 30_000
+"""To bring an upload takes the 26 s of a copy at most (`LARGE_COPIES`), and a bell."""
 UNKNOWN_JOB_MS = 60_000
 """A message precedes its ledger item; one whose job is still unknown after this is dropped."""
 EARLY_PAUSES_S = (0.05, 0.1, 0.2)
@@ -91,10 +93,35 @@ class Versions:
         return shares.choose_version(carrying, ticket.job or "", ticket.attempt)
 
 
+class ElsewhereError(Exception):
+    """An uploaded input is not in this region.
+
+    Attributes:
+        source: A bucket that has it; None if it is gone.
+    """
+
+    def __init__(self, source: str | None) -> None:
+        super().__init__(source)
+        self.source = source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """An upload that has to be brought, and the message of its job."""
+
+    key: str
+    source: str
+    ticket: Ticket
+
+
 @dataclass(slots=True)
 class Round:
-    """What one round did."""
+    """What one round did.
 
+    `missing` is the whole run's: the one upload that it brings in the end.
+    """
+
+    missing: list[Missing]
     started: Counter[str] = field(default_factory=Counter)
     done: list[Ticket] = field(default_factory=list)
     kept: set[str] = field(default_factory=set)
@@ -136,20 +163,42 @@ class Dispatcher:
         """
         model = self.policy.models.get(bell.model)
         total: Counter[str] = Counter()
+        missing: list[Missing] = []
         if model is None:
             logger.warning("bell for an unknown model")
             return total
         for _ in range(ROUNDS_MAX):
-            if time_left_ms() < TIME_LEFT_MS_MIN:
+            if time_left_ms() < (BRINGING_MS_MIN if missing else TIME_LEFT_MS_MIN):
                 self.functions.ring(model=model.name, tier=None, jobs=None)
                 break
-            more, started = self._round(model, bell)
+            more, started = self._round(model, bell, missing)
             total += started
             if not more:
                 break
+        for each in missing:
+            self._bring(model, each, time_left_ms)
         return total
 
-    def _round(self, model: Model, bell: Bell) -> tuple[bool, Counter[str]]:
+    def _bring(self, model: Model, missing: Missing, time_left_ms: Any) -> None:
+        """Copy an upload here, when all other work is done: its job waits without a slot.
+
+        Its message is hidden meanwhile, and shows by itself if this dies; a copy that got no
+        answer may be there then.
+        """
+        if time_left_ms() < BRINGING_MS_MIN:
+            self._later(model, missing.ticket)
+            self.functions.ring(model=model.name, tier=None, jobs=None)
+            return
+        try:
+            self.uploads.bring(missing.key, source=missing.source)
+            self.queues.put_back(model.name, missing.ticket, after_s=0)
+            logger.info("upload brought", job_id=missing.ticket.job)
+        except AWS_ERRORS as error:
+            logger.warning("upload not brought", job_id=missing.ticket.job, reason=reason(error))
+            self._later(model, missing.ticket)
+        self.functions.ring(model=model.name, tier=None, jobs=None)
+
+    def _round(self, model: Model, bell: Bell, missing: list[Missing]) -> tuple[bool, Counter[str]]:
         at_ms = now_ms()
         state = self.gate.state(model.name)
         if not self._may_start(state, at_ms):
@@ -175,7 +224,7 @@ class Dispatcher:
             if lone and bell.tier is not None
             else dispatch.plan(number, self.policy.tiers, state.credits)
         )
-        result = Round()
+        result = Round(missing)
         try:
             if not self.gate.reserve(model.name, tokens, capacity=usable):
                 return True, nothing
@@ -364,6 +413,12 @@ class Dispatcher:
         try:
             self._invoke(model, job)
             result.started[ticket.tier] += 1
+        except ElsewhereError as elsewhere:
+            if elsewhere.source is not None:
+                self._await(model, ticket, job, slot, result, source=elsewhere.source)
+                return
+            logger.info("input gone", job_id=job.id, upload=job.upload)
+            self.endings.without_input(job, now_ms=now_ms())
         except InvocationRefusedError:
             logger.warning("invocation refused for good", job_id=job.id, attempt=job.attempt)
             # Without AWS's message: it names the account and what is in it.
@@ -380,18 +435,31 @@ class Dispatcher:
                 attempt=job.attempt,
                 reason=reason(error),
             )
+            result.deferred += 1
             self._defer(job, slot, result)
             self._later(model, ticket)
             return
         result.done.append(ticket)
 
-    def _defer(self, job: Job, slot: str, result: Round) -> None:
-        """Let an attempt wait again that its endpoint did not take, or gave no answer to.
+    def _await(
+        self, model: Model, ticket: Ticket, job: Job, slot: str, result: Round, *, source: str
+    ) -> None:
+        """Let a job wait for its upload, which is brought when this run has nothing else to do.
 
-        It is not used up, however long that lasts: the job's deadline is the bound. If the
-        endpoint had taken it after all, it may run twice; one result is committed.
+        A run brings one: the others wait for the next ones, which find the first one's brought.
         """
-        result.deferred += 1
+        self._defer(job, slot, result)
+        if result.missing:
+            self._later(model, ticket)
+        elif job.input_key is not None:
+            result.missing.append(Missing(key=job.input_key, source=source, ticket=ticket))
+
+    def _defer(self, job: Job, slot: str, result: Round) -> None:
+        """Let an attempt wait again that cannot begin: it is not used up, however long that lasts.
+
+        The job's deadline is the bound. If an endpoint that gave no answer had taken it after all,
+        it may run twice; one result is committed.
+        """
         if job.slot != slot:
             return  # somebody else started it, and may have handed it over
         outcome = self.ledger.apply(job, "defer", now_ms=now_ms())
@@ -405,7 +473,10 @@ class Dispatcher:
         if job.input is not None:
             body = payloads.unpack(job.input)
         elif job.input_key is not None and job.upload is not None:
-            location = self.uploads.location(job.input_key, home=job.stored or job.home)
+            home = job.stored or job.home
+            location = self.uploads.location(job.input_key, home=home)
+            if location is None:
+                raise ElsewhereError(self.uploads.source(job.input_key, home=home))
         elif job.input_key is not None:
             location = self.payloads.location(
                 job.input_key, stored=job.stored or job.home, copied=job.copied

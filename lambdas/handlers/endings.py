@@ -36,6 +36,8 @@ RESULT_BYTES_MAX = 4 << 20
 CANCEL_TRIES_MAX = 4
 """Writes of one cancellation: more than a job changes between waiting and running meanwhile."""
 
+INPUT_GONE = "The input was deleted before the job started: its upload is in no region any more."
+
 
 @dataclass(slots=True)
 class _Freed:
@@ -242,6 +244,21 @@ class Endings:
             return False, 1
         taken_back = release is not None and job.version in release.quarantined
         return is_spared(job, release=release, breaker=breaker), int(not taken_back)
+
+    def without_input(self, job: Job, *, now_ms: int) -> Outcome:
+        """Fail a job whose input is gone: no further attempt helps, and no version is to blame."""
+        outcome = self.ledger.apply(
+            job,
+            "fail",
+            now_ms=now_ms,
+            finished_ms=now_ms,
+            error={"code": "input_gone", "message": INPUT_GONE},
+            live=_untold(job),
+        )
+        if outcome.won and outcome.job is not None:
+            self.usage.ended(outcome.job, until_ms=now_ms)
+        self._ended(job, outcome, now_ms=now_ms)
+        return outcome
 
     def expired(self, job: Job, *, now_ms: int) -> Outcome:
         """End a job that did not start in time."""

@@ -192,6 +192,13 @@ class Uploads:
                 f"The upload is larger than the {most[0]} bytes that {most[1]}.", param=param
             )
         state, copies = self._looked_at(caller, upload, lost=lost)
+        if upload.region in lost and not copies:
+            raise busy(
+                f"Region {upload.region}, which has the upload, is lost, and no other one has it "
+                "yet: send this again when it is back, or bring the input anew.",
+                code="upload_not_ready",
+                retry_after_s=COPIES_AFTER_S,
+            )
         if state is State.WAITING:
             raise conflict(
                 "The upload is not complete: write it to its links first.",

@@ -60,19 +60,35 @@ def test_a_copy_is_brought_from_whichever_region_has_one(clients: Any) -> None:
     """A region that was away when the upload came may get its job once the upload's own is lost."""
     put(clients, NEXT, NAMES.replica_bucket(NEXT))
     there = store(clients, THIRD)
+    assert there.location(KEY, home=HOME) is None
 
-    places = {there.location(KEY, home=HOME) for _ in range(2)}
+    source = there.source(KEY, home=HOME)
+    assert source == NAMES.replica_bucket(NEXT)
+    for _ in range(2):
+        there.bring(KEY, source=source)
 
     # Under a prefix that is replicated no further.
-    assert places == {f"s3://{NAMES.bucket(THIRD)}/inputs/{KEY}"}
+    assert there.location(KEY, home=HOME) == f"s3://{NAMES.bucket(THIRD)}/inputs/{KEY}"
     found = clients(THIRD).get_object(Bucket=NAMES.bucket(THIRD), Key=f"inputs/{KEY}")
     assert found["Body"].read() == b"input"
 
 
-def test_an_upload_that_is_nowhere_is_an_error_and_no_address(clients: Any) -> None:
-    """The model would fail of it, and the job lose its attempts; so it waits."""
-    with pytest.raises(clients(HOME).exceptions.ClientError):
-        store(clients, THIRD).location(KEY, home=HOME)
+@pytest.mark.parametrize("region", REGIONS)
+def test_an_upload_that_is_gone_is_told_from_one_that_may_come(clients: Any, region: str) -> None:
+    """A job whose input may come waits; a job whose input cannot come ends."""
+    here = store(clients, region)
+
+    assert (here.location(KEY, home=HOME), here.source(KEY, home=HOME)) == (None, None)
+
+    class Away:
+        def head_object(self, **_: Any) -> Any:
+            clients(HOME).get_object(Bucket="no-such-bucket-of-ours", Key=KEY)
+
+    some: Any = lambda place: Away() if place == HOME else clients(place)  # noqa: E731 one line
+    silent = UploadBuckets(some, clients, NAMES, region, REGIONS)
+    if region != HOME:
+        with pytest.raises(clients(HOME).exceptions.ClientError):
+            silent.source(KEY, home=HOME)
 
 
 def test_copies_are_told_apart_from_regions_that_do_not_answer(clients: Any) -> None:

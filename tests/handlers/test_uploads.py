@@ -1,21 +1,28 @@
 """Uploads: links that do what was signed, and an input that is accepted once it is everywhere."""
 
+from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from lambdas.adapters.gate import Gate
+from lambdas.adapters.queues import HIDDEN_S
 from lambdas.domain import uploads
 from lambdas.domain.batch_lines import INPUT_BYTES_MAX
+from lambdas.domain.job import Status
 from lambdas.domain.uploads import PART_BYTES_MIN
-from tests.handlers.region import HERE, MODEL, NEXT, THIRD, Region, aws
+from tests.handlers.region import HERE, MODEL, NEXT, THIRD, DiedError, Region, aws
 from tests.handlers.uploading import (
     CONTENT,
     TENANT,
     begin,
+    dispatch,
+    forget,
     kept,
     put,
     ready,
     replicate,
+    slots,
     submit,
 )
 
@@ -299,21 +306,175 @@ def test_beginning_uploads_counts_against_the_rate(region: Region) -> None:
     assert statuses == [201, 201, 429]
 
 
+def test_an_upload_whose_region_was_lost_before_it_was_copied_is_not_accepted(
+    region: Region,
+) -> None:
+    """What is in no other region cannot run; its links lead to the one that is lost."""
+    upload = begin(region)
+    put(upload["url"], headers=upload["headers"])
+    replicate(region, upload["id"])
+    forget(region, upload["id"], NEXT, THIRD)
+    there = region.elsewhere(NEXT)
+    there.see(peers={HERE: {"state": "lost", "models": {}, "grants": {}, "at_ms": 0}})
+
+    refused = submit(there, upload["id"])
+
+    assert (refused.status, refused.error["code"]) == (429, "upload_not_ready")
+    assert f"Region {HERE}" in refused.error["message"]
+    assert "bring the input anew" in refused.error["message"]
+    assert refused.headers["Retry-After"] == "5"
+    assert not there.messages()
+
+
 def test_an_upload_is_known_while_its_region_is_away(region: Region) -> None:
     """The region of the upload may be lost between its end and its job."""
     upload = ready(region)
     there = region.elsewhere(NEXT)
     there.see(peers={HERE: {"state": "lost", "models": {}, "grants": {}, "at_ms": 0}})
-    calls = there.calls
-
-    def away() -> None:
-        if calls[-1][1].get("Bucket") == region.names.bucket(HERE):
-            _refuse()
-
     for operation in ("GetObject", "HeadObject"):
-        there.faults[operation] = away
+        there.faults[operation] = _away(there, HERE)
 
     assert submit(there, upload).status == 202
+
+
+def test_an_upload_erased_while_its_job_was_taken_ends_the_job_at_once(region: Region) -> None:
+    """Nobody knows of the job when the erasure looks: without an end it would wait for six days."""
+    upload = ready(region)
+    taken: list[str] = []
+
+    def take() -> None:
+        if not taken:
+            taken.append("")
+            taken[0] = submit(region.elsewhere(HERE), upload).json["id"]
+
+    region.faults["DeleteObject"] = take
+    assert region.ask(DELETE, job=upload).status == 200
+    (job,) = taken
+
+    assert dispatch(region) == {}
+
+    view = region.ask(JOB, job=job).json
+    assert (view["status"], view["attempt"]) == ("failed", 1)
+    assert view["error"]["code"] == "input_gone"
+    assert "deleted" in view["error"]["message"]
+    assert (region.messages(), slots(region)) == ([], 0)
+    assert "InvokeEndpointAsync" not in region.operations()
+    # It says nothing of the version, and a client that does so in a loop stops nobody.
+    assert Gate(aws("dynamodb"), region.names.gate).state(MODEL).breaker.bad == 0
+    assert submit(region, upload).json["id"] == job, "and it is the upload's one job"
+
+
+def test_an_upload_erased_everywhere_ends_its_job_in_another_region_too(region: Region) -> None:
+    """What may still come is waited for; what cannot, is not."""
+    upload = ready(region)
+    there = region.elsewhere(NEXT)
+    job = submit(there, upload).json["id"]
+    forget(region, upload, NEXT, THIRD)
+    there.faults["HeadObject"] = _away(there, HERE)
+    aws("s3").delete_object(
+        Bucket=region.names.bucket(HERE), Key=uploads.object_key(TENANT, upload)
+    )
+
+    dispatch(there)
+    waiting = region.job(job)
+    there.faults.clear()
+    there.sleep(HIDDEN_S + 1)
+    dispatch(there)
+
+    assert (waiting.status, waiting.attempt) == (Status.QUEUED, 1)
+    ended = region.job(job)
+    assert (ended.status, (ended.error or {})["code"]) == (Status.FAILED, "input_gone")
+    assert slots(region) == 0
+
+
+def test_a_missing_copy_is_brought_when_the_others_have_started(region: Region) -> None:
+    """A gigabyte takes half a minute, in which nobody else's job may stand still."""
+    there = region.elsewhere(NEXT)
+    first = _far_from_its_input(region, there)
+    others = [there.submitted(f"other {number}") for number in range(3)]
+
+    started = dispatch(there)
+
+    operations = there.operations()
+    assert started == {"standard": 3}
+    assert operations.index("CopyObject") > max(
+        number for number, each in enumerate(operations) if each == "InvokeEndpointAsync"
+    )
+    assert {region.job(job).status for job in others} == {Status.IN_PROGRESS}
+    # It holds no slot and loses no attempt meanwhile, and begins when its input is there.
+    assert (region.job(first).status, region.job(first).attempt) == (Status.QUEUED, 1)
+    assert slots(region) == 3
+    assert there.lambda_.bells[-1]["model"] == MODEL
+    there.sleep(1)
+    assert dispatch(there) == {"standard": 1}
+    (address,) = {
+        str(params["InputLocation"])
+        for operation, params in there.calls
+        if operation == "InvokeEndpointAsync" and "InputLocation" in params
+    }
+    assert address.startswith(f"s3://{region.names.bucket(NEXT)}/inputs/uploads/")
+    assert operations.count("CopyObject") == 1
+
+
+def test_a_dispatcher_brings_one_upload_and_only_if_it_has_the_time(region: Region) -> None:
+    """One that dies of a copy leaves its other jobs hidden for two minutes."""
+    there = region.elsewhere(NEXT)
+    jobs = [_far_from_its_input(region, there) for _ in range(3)]
+
+    dispatch(there, left_s=29)
+    assert "CopyObject" not in there.operations()
+    copies = []
+    for _ in range(3):
+        there.sleep(HIDDEN_S + 1)
+        dispatch(there)
+        copies.append(there.operations().count("CopyObject"))
+    there.sleep(HIDDEN_S + 1)
+    dispatch(there)
+
+    assert copies == [1, 2, 3]
+    assert {region.job(job).status for job in jobs} == {Status.IN_PROGRESS}
+    assert {region.job(job).attempt for job in jobs} == {1}
+
+
+@pytest.mark.parametrize("operation", ["CopyObject", "CopyObject done"])
+def test_a_dispatcher_that_dies_of_a_copy_loses_nothing(region: Region, operation: str) -> None:
+    """The copy may be there or not: only S3 knows, and is asked."""
+    there = region.elsewhere(NEXT)
+    job = _far_from_its_input(region, there)
+
+    def die() -> None:
+        raise DiedError
+
+    there.faults[operation] = die
+    with pytest.raises(DiedError):
+        dispatch(there)
+    there.faults.clear()
+    assert slots(region) == 0
+    for _ in range(2):
+        there.sleep(HIDDEN_S + 1)
+        dispatch(there)
+
+    assert region.job(job).status is Status.IN_PROGRESS
+    assert there.operations().count("CopyObject") == (2 if operation == "CopyObject" else 1)
+
+
+def _far_from_its_input(region: Region, there: Region) -> str:
+    """A job in the next region, whose copy of the upload is gone."""
+    upload = ready(region)
+    job = str(submit(there, upload).json["id"])
+    forget(region, upload, NEXT)
+    return job
+
+
+def _away(region: Region, place: str) -> Callable[[], None]:
+    """A fault: a region's bucket does not answer."""
+    calls = region.calls
+
+    def away() -> None:
+        if calls[-1][1].get("Bucket") == region.names.bucket(place):
+            _refuse()
+
+    return away
 
 
 def _refuse() -> None:

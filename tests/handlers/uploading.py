@@ -1,11 +1,15 @@
 """Clients that upload, and the replication that moto lacks."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import requests
 
+from lambdas.adapters.gate import Gate
 from lambdas.domain import uploads
+from lambdas.domain.breaker import Breaker
+from lambdas.handlers import dispatch as dispatching
 from tests.handlers.region import HERE, MODEL, Region, Reply, aws
 
 TENANT = "acme"
@@ -55,4 +59,46 @@ def kept(region: Region, upload: str) -> set[str]:
     return {bucket for bucket, key in region.objects() if upload in key}
 
 
-__all__ = ["CONTENT", "HERE", "TENANT", "begin", "kept", "put", "ready", "replicate", "submit"]
+def dispatch(region: Region, *, left_s: float = 60) -> Mapping[str, int]:
+    """Run a dispatcher of a region that has two instances; the jobs that it started, by tier."""
+    at_ms, gate = int(1000 * region.now_s), Gate(aws("dynamodb"), region.names.gate)
+    gate.observe(
+        MODEL,
+        capacity=4,
+        serving={"v1": 2},
+        now_ms=at_ms,
+        breaker=Breaker(),
+        may_start_ms=at_ms + 60_000,
+    )
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: int(1000 * left_s))
+    started: Mapping[str, int] = region.handler(dispatching)({"model": MODEL}, context)
+    return started
+
+
+def slots(region: Region) -> int:
+    """How many of the slots are in use."""
+    return len(Gate(aws("dynamodb"), region.names.gate).state(MODEL).used)
+
+
+def forget(region: Region, upload: str, *targets: str) -> None:
+    """Take the copies of other regions away."""
+    for target in targets:
+        aws("s3", target).delete_object(
+            Bucket=region.names.replica_bucket(target), Key=uploads.object_key(TENANT, upload)
+        )
+
+
+__all__ = [
+    "CONTENT",
+    "HERE",
+    "TENANT",
+    "begin",
+    "dispatch",
+    "forget",
+    "kept",
+    "put",
+    "ready",
+    "replicate",
+    "slots",
+    "submit",
+]

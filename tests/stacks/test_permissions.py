@@ -96,9 +96,10 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "sagemaker:InvokeEndpointAsync": {ENDPOINTS},
         # A job that was moved brings its input.
         "s3:GetObject": {f"{b}/inputs/*" for b in EVERYWHERE}
-        | {f"{b}/uploads/*" for b in EVERYWHERE if b != OURS},
+        | {f"{b}/uploads/*" for b in EVERYWHERE},
         "s3:PutObject": {f"{OURS}/inputs/*"},
-        "s3:ListBucket": {OURS, OURS.replace("payloads", "replica")},
+        # And sees whether an upload is gone.
+        "s3:ListBucket": EVERYWHERE,
         "lambda:InvokeFunction": {function("dispatch")},
     },
     "complete": {
