@@ -23,6 +23,9 @@ IDLE_MINUTES: Final = 30
 """For which instances complete nothing before somebody is told: well over any warm-up."""
 UNDECIDED_MINUTES: Final = 5
 """Without a decision about releases, which is due every minute."""
+STILL_MINUTES: Final = 10
+"""Without a round of batches that brought all of them on. A minute may pass without one: the file
+of a large batch is put together in two, and a run that was cut short is made up by the next."""
 WEBHOOKS_MIN: Final = 10
 """Tries in five minutes: of fewer, one application's bad address makes most."""
 
@@ -145,6 +148,7 @@ def of_region(deployment: Deployment, region: str) -> Iterator[OperatorAlarm]:
         # A new one would ring for the minutes before the first run.
         quiet_minutes=UNDECIDED_MINUTES,
     )
+    yield _batches(deployment, region)
     yield _dead_letters(
         deployment,
         names.results_dead_letters,
@@ -273,6 +277,29 @@ def _idle(deployment: Deployment, model: str, version: str) -> OperatorAlarm:
         threshold=1,
         periods=IDLE_MINUTES,
         needed=IDLE_MINUTES,
+    )
+
+
+def _batches(deployment: Deployment, region: str) -> OperatorAlarm:
+    """Batches that wait for their jobs go on: how long those wait is told by the alarms of tiers.
+
+    The function tells of itself, each minute and also without batches. When it does not run it
+    tells nothing, which is as bad.
+    """
+    return OperatorAlarm(
+        name=deployment.names.alarm("batches-stand-still"),
+        section="batches-stand-still",
+        meaning="Nothing brings the batches of the region on, or one of them comes to nothing "
+        f"with every turn, for {STILL_MINUTES} minutes.",
+        first="Look at `batch not brought on` and for errors in the log of batches.",
+        readings={"m": _own(deployment, metrics.BATCHES_GO_ON, "Minimum", Region=region)},
+        sign="<",
+        threshold=1,
+        periods=STILL_MINUTES,
+        needed=STILL_MINUTES,
+        missing="breaching",
+        # A new one would ring for the minutes before the first run.
+        quiet_minutes=STILL_MINUTES,
     )
 
 

@@ -188,6 +188,15 @@ RELEASES_DECIDED: Final = Metric(
     "not run",
     every_minute=True,
 )
+BATCHES_GO_ON: Final = Metric(
+    name="BatchesGoOn",
+    unit="None",
+    dimensions=("Region",),
+    resolution_s=60,
+    meaning="Of each round of batches: 0 while any batch's turns come to nothing, else 1, also "
+    "without batches; nothing if it does not run",
+    every_minute=True,
+)
 SLOTS_REPAIRED: Final = _happening(
     "SlotsRepaired", "Count", "Slots that nobody held, and that sweep gave back", of="Model"
 )
@@ -238,6 +247,7 @@ METRICS: Final = (
     FELL_BACK,
     READY,
     RELEASES_DECIDED,
+    BATCHES_GO_ON,
     SLOTS_REPAIRED,
     MOVED,
     WEBHOOK_FAILURES,

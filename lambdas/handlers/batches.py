@@ -16,6 +16,7 @@ from lambdas.adapters.files import FileRecords
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.logs import logger
+from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.payloads import Payloads
 from lambdas.domain.batches import GRACE_MS, RESTARTED, Batch, Step, in_turn, next_step
 from lambdas.domain.policy import Policy
@@ -25,6 +26,7 @@ from lambdas.handlers.cutting import Cutting
 from lambdas.handlers.finishing import Finishing
 from lambdas.handlers.lines import Lines
 from lambdas.handlers.ports import batch_pieces, endings, file_objects, payload_store
+from lambdas.handlers.standstill import Standstill
 from lambdas.wiring import Execution, Function, Handler
 
 POLL_S = 5.0
@@ -62,6 +64,7 @@ class Batches:
     lines: Lines
     collecting: Collecting
     finishing: Finishing
+    standstill: Standstill
     sleep: Callable[[float], None]
     turn: Iterator[int] = field(default_factory=lambda: count(1))
     turns: dict[str, int] = field(default_factory=dict)
@@ -75,9 +78,14 @@ class Batches:
         steps = 0
         faults: list[Exception] = []
         for _ in range(ROUNDS_MAX):
-            if time_left_ms() < TIME_LEFT_MS_MIN or not self._serves():
+            if time_left_ms() < TIME_LEFT_MS_MIN:
                 break
-            made, waiting = self._round(time_left_ms, faults)
+            made, waiting = 0, False
+            if self._serves():
+                made, waiting = self._round(time_left_ms, faults)
+            else:
+                self.standstill.away()
+            self.standstill.tell(now_ms=now_ms())
             steps += made
             if not made:
                 if not waiting or time_left_ms() < TIME_LEFT_MS_MIN + 1000 * POLL_S:
@@ -144,6 +152,7 @@ class Batches:
         ids = {identity for identity, _ in listed}
         for gone in set(self.turns) - ids:
             del self.turns[gone]
+            self.standstill.went_on(gone)
         some = in_turn(listed, self.turns)[:BATCHES_MAX]
         found = [batch for each in some if (batch := self.records.get(each)) is not None]
         # The index is late: some may be another region's by now, or done with.
@@ -155,17 +164,21 @@ class Batches:
                 break
             self.turns[identity] = next(self.turn)
             if identity not in mine:
+                self.standstill.went_on(identity)
                 continue
             try:
                 done = self._step(mine[identity])
             except AWS_ERRORS as error:
                 logger.error("batch not brought on", batch_id=identity, reason=reason(error))
+                self.standstill.stood(identity)
                 continue
             except Exception as error:  # noqa: BLE001 one batch is not to end all others' work
                 logger.error("batch not understood", batch_id=identity, reason=reason(error))
                 faults.append(error)
+                self.standstill.stood(identity)
                 self._give_up(mine[identity])
                 continue
+            self.standstill.went_on(identity)
             made += int(done)
             waiting = waiting or not done
         return made, waiting
@@ -247,6 +260,7 @@ def create(execution: Execution) -> Handler:
             pieces=pieces,
             outbox=shared.outbox,
         ),
+        standstill=Standstill(region=execution.region, metrics=Metrics(names.metrics)),
         sleep=execution.sleep,
     )
 

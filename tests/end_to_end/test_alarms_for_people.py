@@ -7,6 +7,7 @@ from unittest import mock
 import pytest
 
 from config.operator_alarms import (
+    STILL_MINUTES,
     UNDECIDED_MINUTES,
     OperatorAlarm,
     Together,
@@ -29,7 +30,7 @@ UNHEARD = {
 }
 """They are like those of the other queues, whose alarms do ring here; that of idle instances takes
 half an hour, and is asked in tests/config/test_scaling_numbers.py."""
-NEW_S = 60 * UNDECIDED_MINUTES + 60
+NEW_S = 60 * max(STILL_MINUTES, UNDECIDED_MINUTES) + 60
 """For so long no alarm is looked at that listens for what comes every minute."""
 REPAIRED_AFTER_S = 130
 """Sweep takes back a slot that was reserved longer ago."""
@@ -173,7 +174,7 @@ def test_every_alarm_rings_for_its_cause_and_ends_with_it(
     # Nothing runs that would tell of anything, while slots that were lost are forgotten.
     world.twin.schedules.pause(world.region)
     world.run_for(1800)
-    assert ringing(world) == {"not-ready", "releases-undecided"}
+    assert ringing(world) == {"not-ready", "releases-undecided", "batches-stand-still"}
     world.twin.schedules.resume(world.region)
     world.run_for(120)
 

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import httpx
 import pytest
-from botocore.exceptions import ConnectTimeoutError
+from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from lambdas.adapters.batches import BatchRecords
 from lambdas.adapters.signing import PREFIX
@@ -663,6 +663,47 @@ def test_a_fault_in_one_batch_is_told_after_the_others_turns(
     with pytest.raises(KeyError):
         work(region)
     assert view(region, lost, tenant="unlucky")["status"] == "expired"
+
+
+def test_batches_that_come_to_nothing_are_told_and_waiting_is_no_standstill(
+    region: Region, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody looks at a function that runs every minute and is refused every time."""
+
+    def said() -> list[float]:
+        lines = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
+        return [value for each in lines for value in each.get("BatchesGoOn", [])]
+
+    said()
+    work(region)
+    assert said() == [1], "without batches"
+    refused = begun(region, [line(0)], tenant="unlucky")
+    begun(region, [line(0)])
+    region.sleep(60)
+
+    def refuse() -> None:
+        if region.calls[-1][1]["Key"].startswith(("files/", f"batches/{refused}")):
+            raise error("AccessDenied", "GetObject")
+
+    region.faults = {"GetObject": refuse}
+    work(region, seconds=1)
+    assert said() == [1], "one turn that came to nothing"
+    region.sleep(60)
+    work(region, seconds=1)
+    assert said() == [0]
+    region.faults = {}
+    region.sleep(60)
+    work(region)
+    assert set(said()) == {1}, "their jobs wait"
+    region.faults = {"Query": refuse_all}
+    with pytest.raises(ClientError):
+        work(region)
+    assert said() == []
+
+
+def refuse_all() -> None:
+    """What a region meets whose rights were taken away."""
+    raise error("AccessDenied", "Query")
 
 
 def test_batches_that_no_time_was_left_for_come_first_the_next_time(region: Region) -> None:
