@@ -165,9 +165,9 @@ def test_metrics_are_paid_per_region_model_tier_and_version() -> None:
     """Every region and model adds to a bill that arrives without a single job."""
     cost = parts(document(deployment()))
 
-    # Three regions, each with three series of its own and two models: 6 of the model, 2 of each of 3
-    # tiers, 4 of each version. Busy, 6 more of each version and 2 of each of its 3 tiers, 1 of each
-    # model, 3 reasons of moves, 3 of the region.
+    # Three regions, each with three series of its own and two models: 6 of the model, 2 of each of
+    # 3 tiers, 4 of each version. Busy, 6 more of each version and 2 of each of its 3 tiers, 1 of
+    # each model, 3 reasons of moves, 3 of the region.
     metrics = cost["105 to 201 custom metrics"]
     assert metrics["idle"] == pytest.approx(105 * 0.3 / 730, abs=1e-6)
     assert metrics["maximum"] == pytest.approx(201 * 0.3 / 730, abs=1e-6)
