@@ -1,5 +1,6 @@
 """Losing and draining a region: every accepted job ends once, somewhere."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from lambdas.adapters.leases import Leases
 from lambdas.domain.regions import Lease
+from spillway.testing import REPLICATED_S
 from tests.end_to_end.world import Script, Tenant, World, noise
 
 LOST_S = 40
@@ -143,6 +145,79 @@ def test_large_inputs_are_taken_while_the_region_is_lost_that_would_keep_their_c
         kept = {world.ledger_item(job)["copied"]["S"] for job in jobs}
         assert kept <= {here, other}
         ended(world, client, jobs, names, here)
+
+
+def written(world: World, client: Tenant, region: str, name: str) -> dict[str, Any]:
+    """A job's request of an upload that was written to a region this moment."""
+    content = json.dumps({"name": name}).encode()
+    upload = client.client(region).post("/v1/uploads", json={"bytes": len(content)}).json()
+    link = world.twin.link_client()
+    assert link.put(upload["url"], content=content, headers=upload["headers"]).status_code == 200
+    return {"model": "small", "tier": "batch", "input_upload": upload["id"]}
+
+
+def test_jobs_of_uploads_outlive_the_region_of_their_uploads(world: World, client: Tenant) -> None:
+    """An input of a gigabyte is accepted once, and nobody has it any more to send it again."""
+    world.model("small").answers(Script(), service_s=9)
+    here, dead, other = regions(world)
+    names = [f"upload-{number}" for number in range(8)]
+    asked = [written(world, client, dead, name) for name in names]
+    world.run_for(REPLICATED_S)
+    # Some wait and run in the region that is lost, others in one that is not.
+    jobs = [client.post(each, region=dead).json()["id"] for each in asked[:6]]
+    jobs += [client.post(each, region=here).json()["id"] for each in asked[6:]]
+    world.run_for(3)
+    assert world.slots(region=dead)
+    # Replication to one of the others is behind, as after an outage.
+    behind = world.names.replica_bucket(other)
+    for job in jobs:
+        key = world.ledger_item(job)["input_key"]["S"]
+        world.aws("s3", other).delete_object(Bucket=behind, Key=key)
+
+    world.regions.kill(dead)
+    late = client.post(asked[0] | {"tier": "standard"}, region=here)
+    ended(world, client, jobs, names, other)
+
+    assert (late.status_code, late.json()["error"]["code"]) == (409, "upload_used")
+    assert set(owners(world, jobs)) == {here, other}
+    read = {
+        str(call.params["InputLocation"]).split("/")[2]
+        for call in world.calls.of(operation="InvokeEndpointAsync")
+        if call.region != dead and call.params["InferenceId"].partition(".")[0] in jobs
+    }
+    assert read == {world.names.replica_bucket(here), world.names.bucket(other)}
+    world.regions.restore(dead)
+    world.assert_rest()
+    for job in jobs:
+        assert client.client().delete(f"/v1/jobs/{job}").status_code == 200
+
+
+def test_an_upload_that_is_not_copied_when_its_region_dies_was_never_accepted(
+    world: World, client: Tenant
+) -> None:
+    """A promise that only the lost region could keep is none; its client has the input still."""
+    world.model("small").answers(Script(), service_s=2)
+    here, dead, other = regions(world)
+    asked = written(world, client, dead, "kept back")
+    early = [client.post(asked, region=region) for region in (dead, here)]
+
+    world.regions.kill(dead)
+    dying = client.post(asked, region=here)
+    world.until(lambda: lease(world, dead).state == "lost", LOST_S)
+    world.run_for(10)
+    lost = client.post(asked, region=other)
+    world.regions.restore(dead)
+    world.until(lambda: lease(world, dead).state == "serving", TICK_S)
+    world.run_for(REPLICATED_S)
+    taken = client.post(asked, region=here)
+
+    codes = [each.json()["error"]["code"] for each in early]
+    assert codes == ["upload_not_ready"] * 2
+    for answer in (*early, dying, lost):
+        assert answer.status_code in {429, 503}, answer.text
+        assert int(answer.headers["Retry-After"]) > 0
+    assert taken.status_code == 202, taken.text
+    ended(world, client, [taken.json()["id"]], ["kept back"], other)
 
 
 def test_a_restored_region_is_not_lost_again(world: World) -> None:
