@@ -97,6 +97,7 @@ class Batch:
         models: What its key may use, as JSON; None for all.
         tiers: How urgently its key may ask, as JSON; None for any.
         in_flight_max: Unfinished jobs that its tenant may have.
+        tokens_per_day: Its tenant's quota when it was made, of all regions; None for none.
         metadata: The client's own JSON, of which the tenant's rules left this.
         masks: Those rules, as JSON, for the metadata of its lines.
         kept_s: How long its files are to be kept.
@@ -140,6 +141,7 @@ class Batch:
     kept_s: int
     models: str | None = None
     tiers: str | None = None
+    tokens_per_day: int | None = None
     metadata: str | None = None
     masks: str | None = None
     webhook: str | None = None
@@ -185,6 +187,7 @@ class Batch:
             tiers=_set(self.tiers),
             rate_per_s=0,
             in_flight_max=self.in_flight_max,
+            tokens_per_day=self.tokens_per_day,
             metadata_mask=json.loads(self.masks) if self.masks else {},
         )
 

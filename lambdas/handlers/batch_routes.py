@@ -206,6 +206,7 @@ class BatchRoutes:
             kept_s=min(kept.seconds, self.policy.retention_s) if kept else self.policy.retention_s,
             models=_list(caller.models),
             tiers=_list(caller.tiers),
+            tokens_per_day=caller.tokens_per_day,
             metadata=json.dumps(metadata) if metadata else None,
             masks=json.dumps(dict(caller.metadata_mask)) if caller.metadata_mask else None,
         )

@@ -22,6 +22,7 @@ from lambdas.domain.batches import GRACE_MS, RESTARTED, Batch, Step, in_turn, ne
 from lambdas.domain.policy import Policy
 from lambdas.domain.regions import DRAINED, LOST, fenced
 from lambdas.handlers.collecting import Collecting
+from lambdas.handlers.counting import Quotas
 from lambdas.handlers.cutting import Cutting
 from lambdas.handlers.finishing import Finishing
 from lambdas.handlers.lines import Lines
@@ -180,7 +181,7 @@ class Batches:
                 continue
             self.standstill.went_on(identity)
             made += int(done)
-            waiting = waiting or not done
+            waiting = waiting or not (done or self.lines.rests(mine[identity]))
         return made, waiting
 
     def _give_up(self, batch: Batch) -> None:
@@ -227,6 +228,7 @@ def create(execution: Execution) -> Handler:
         records=records,
         pieces=pieces,
         usage=shared.usage,
+        quotas=Quotas(policy=execution.policy, counters=shared.usage.counters),
     )
     batches = Batches(
         region=execution.region,

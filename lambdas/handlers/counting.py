@@ -8,6 +8,7 @@ from lambdas.adapters.logs import logger
 from lambdas.adapters.usage import UsageCounters
 from lambdas.domain import usage
 from lambdas.domain.admission import Caller
+from lambdas.domain.errors import ApiError
 from lambdas.domain.job import Job
 from lambdas.domain.policy import Policy
 from lambdas.domain.release import RELEASE_TENANT
@@ -83,17 +84,21 @@ class Quotas:
         Raises:
             ApiError: 429: it has used what this region may give.
         """
+        refusal = self.refusal(caller, at_s=at_s)
+        if refusal is not None:
+            logger.info("refused", tenant=caller.tenant, code=refusal.code)
+            raise refusal
+
+    def refusal(self, caller: Caller, *, at_s: float) -> ApiError | None:
+        """What a tenant is told that may use no more tokens today; None if it may."""
         if caller.tokens_per_day is None:
-            return
-        refusal = usage.over_quota(
+            return None
+        return usage.over_quota(
             caller.tokens_per_day,
             self._used(caller.tenant, at_s),
             regions=len(self.policy.regions),
             now_ms=int(1000 * at_s),
         )
-        if refusal is not None:
-            logger.info("refused", tenant=caller.tenant, code=refusal.code)
-            raise refusal
 
     def _used(self, tenant: str, at_s: float) -> int:
         day = usage.day_of(int(1000 * at_s))

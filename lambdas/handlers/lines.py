@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lambdas.adapters.batches import BatchRecords
-from lambdas.adapters.clock import now_ms
+from lambdas.adapters.clock import now_ms, now_s
 from lambdas.adapters.functions import Functions
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Ledger
@@ -22,7 +22,7 @@ from lambdas.domain.masking import masked
 from lambdas.domain.policy import Policy
 from lambdas.domain.regions import LOST
 from lambdas.domain.requests import Submission
-from lambdas.handlers.counting import Counting
+from lambdas.handlers.counting import Counting, Quotas
 from lambdas.handlers.cutting import piece
 
 LOOK_MAX = 200
@@ -36,8 +36,18 @@ TIER = "batch"
 
 @dataclass(slots=True)
 class _Seen:
+    """What is known of a batch's jobs.
+
+    Attributes:
+        tenant: Whose they are.
+        unended: How many have not ended.
+        held: Whether its tenant may use no more tokens today.
+        good: By line, of those that ended, whether well.
+    """
+
     tenant: str
     unended: int = 0
+    held: bool = False
     good: dict[int, bool] = field(default_factory=dict)
 
 
@@ -60,6 +70,7 @@ class Lines:
     records: BatchRecords
     pieces: Pieces
     usage: Counting
+    quotas: Quotas
     seen: dict[str, _Seen] = field(default_factory=dict)
 
     def keep(self, ids: Collection[str], batches: Iterable[Batch]) -> None:
@@ -115,9 +126,12 @@ class Lines:
 
         Jobs that are there already are left alone: who died after making some makes the others.
         """
-        if stopped(batch, now_ms=now_ms()):
-            return False
         seen = self.seen[batch.id]
+        if stopped(batch, now_ms=now_ms()):
+            seen.held = False
+            return False
+        if self._held(batch, seen):
+            return False
         others = sum(
             other.unended
             for identity, other in self.seen.items()
@@ -143,6 +157,20 @@ class Lines:
         self.records.change(batch, submitted=batch.submitted + count)
         seen.unended += count
         return True
+
+    def rests(self, batch: Batch) -> bool:
+        """Whether nothing of a batch is under way until its tenant may use tokens again."""
+        seen = self.seen[batch.id]
+        return seen.held and not seen.unended
+
+    def _held(self, batch: Batch, seen: _Seen) -> bool:
+        """Whether further lines wait for the tenant's next day."""
+        waiting = batch.submitted < batch.total
+        held = waiting and self.quotas.refusal(batch.caller, at_s=now_s()) is not None
+        if held and not seen.held:
+            logger.info("lines held", batch_id=batch.id, tenant=batch.tenant)
+        seen.held = held
+        return held
 
     def _made(self, batch: Batch) -> int:
         """Up to which line there may be jobs: who died may have made some that it did not count."""

@@ -12,9 +12,11 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from lambdas.adapters.batches import BatchRecords
 from lambdas.adapters.signing import PREFIX
+from lambdas.adapters.usage import UsageCounters
 from lambdas.domain.batches import GRACE_MS, PATIENCE_MS, RESTARTED, Batch, BatchStatus
 from lambdas.domain.job import Status
 from lambdas.handlers import batches, lines
+from lambdas.handlers.counting import QUOTA_KEPT_S
 from lambdas.handlers.cutting import Cutting
 from tests.handlers.region import (
     HERE,
@@ -58,7 +60,8 @@ def upload(region: Region, lines: list[Any], *, tenant: str = "acme") -> str:
 
 def ask_for(region: Region, file: str, *, headers: Any = None, **changes: Any) -> Reply:
     """Ask for a batch of a file."""
-    caller = {name: changes.pop(name) for name in ("tenant", "in_flight") if name in changes}
+    known = ("tenant", "in_flight", "found")
+    caller = {name: changes.pop(name) for name in known if name in changes}
     body = {"input_file_id": file, "endpoint": ENDPOINT, "completion_window": "24h"} | changes
     return region.ask("POST /v1/batches", body=body, headers=headers, **caller)
 
@@ -263,6 +266,55 @@ def test_a_batch_takes_half_of_what_its_tenant_may_have_unfinished(region: Regio
 
     assert done == 8
     assert {view(region, batch)["status"] for batch in (first, second)} == {"completed"}
+
+
+def use_tokens(region: Region, tokens: int) -> None:
+    """Count tokens of the tenant's day, as the ends of its jobs do."""
+    day = datetime.fromtimestamp(region.now_s, UTC).date().isoformat()
+    UsageCounters(aws("dynamodb"), region.names.gate, HERE).add("acme", day, {"tokens": tokens})
+    region.sleep(QUOTA_KEPT_S)
+
+
+def test_lines_wait_for_the_next_day_when_the_tokens_of_this_one_are_used_up(
+    region: Region,
+) -> None:
+    """A quota that any file gets around is none; and nobody pays for a function that only waits."""
+    quota = {"tokens_per_day": str(10 * len(region.policy.regions))}
+    batch = begun(region, [line(n) for n in range(3)], in_flight=4, found=quota)
+    work(region)
+    assert len(jobs(region)) == 2
+    use_tokens(region, 10)
+    assert answer(region) == 2
+    from_s = region.now_s
+    work(region)
+
+    assert len(jobs(region)) == 2
+    assert (view(region, batch)["status"], counts(region, batch)) == ("in_progress", (3, 2, 0))
+    assert region.now_s - from_s < batches.POLL_S
+    region.sleep(DAY_S - region.now_s % DAY_S)
+    work(region)
+    answer(region)
+    work(region)
+    assert (view(region, batch)["status"], counts(region, batch)) == ("completed", (3, 3, 0))
+
+
+def test_held_lines_expire_with_their_window(region: Region) -> None:
+    """Tokens that are used up every day must not keep a batch for ever."""
+    quota = {"tokens_per_day": str(10 * len(region.policy.regions))}
+    batch = begun(region, [line(n) for n in range(3)], in_flight=4, found=quota)
+    work(region)
+    use_tokens(region, 10)
+    answer(region)
+    work(region)
+    region.sleep(DAY_S - region.now_s % DAY_S)
+    use_tokens(region, 10)
+    work(region)
+    region.sleep(START_S + DAY_S - region.now_s)
+    work(region)
+
+    told = view(region, batch)
+    assert (told["status"], counts(region, batch)) == ("expired", (3, 2, 1))
+    assert codes(region, batch) == ["batch_expired"]
 
 
 def test_a_cancelled_batch_keeps_what_was_answered(region: Region) -> None:
