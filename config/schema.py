@@ -421,12 +421,27 @@ class Limits(Strict):
 class Concurrency(Strict):
     """Reserved concurrency of the functions that need a bound or a guarantee."""
 
-    wait: Annotated[int, Field(ge=1, le=1000)] = 50
+    wait: Annotated[int, Field(ge=3, le=1000)] = 50
     dispatch: Annotated[int, Field(ge=2, le=100)] = 10
     complete: Annotated[int, Field(ge=2, le=100)] = 10
     beat: Annotated[int, Field(ge=3, le=10)] = 3
     sweep: Annotated[int, Field(ge=1, le=50)] = 10
     release: Annotated[int, Field(ge=1, le=10)] = 2
+
+    @property
+    def wait_open(self) -> int:
+        """Of the places to wait those that are anybody's, first come, first served: two fifths."""
+        return max(1, self.wait * 2 // 5)
+
+    @property
+    def wait_kept(self) -> int:
+        """The other places, which are kept for clients that find the open ones taken."""
+        return self.wait - self.wait_open
+
+    @property
+    def wait_kept_of_tenant(self) -> int:
+        """A tenant's share of those: a sixth, so that with all open ones it has half of all."""
+        return max(1, self.wait_kept // 6)
 
 
 class Deployment(Strict):
@@ -622,6 +637,7 @@ class Deployment(Strict):
             account=self.account,
             regions=self.regions,
             primary_region=self.primary_region,
+            places_kept=self.concurrency.wait_kept_of_tenant,
             tiers=tuple(
                 policies.Tier(name=name, **self.tiers[name].model_dump()) for name in TIERS
             ),

@@ -45,7 +45,8 @@ def settings(deployment: Deployment) -> dict[str, Settings]:
         "authorize": Settings(memory_mb=256, timeout_s=5),
         # API Gateway ends a request at 29 s; submit outlives the wait that it asks for.
         "submit": Settings(memory_mb=512, timeout_s=29),
-        "wait": Settings(memory_mb=128, timeout_s=29, reserved=reserved.wait),
+        "wait": Settings(memory_mb=128, timeout_s=29, reserved=reserved.wait_open),
+        "linger": Settings(memory_mb=128, timeout_s=29, reserved=reserved.wait_kept),
         "dispatch": Settings(
             memory_mb=256, timeout_s=60, reserved=reserved.dispatch, tick=True, continues=True
         ),

@@ -50,13 +50,17 @@ class Permissions:
             self._objects("DeleteObject", self._payloads() + self._files()),
             *self._uploads(),
             self._invoke("dispatch", regions=self.deployment.regions),
-            self._invoke("wait", "batches"),
+            self._invoke("wait", "linger", "batches"),
             *self._keys(),
         ]
 
     def wait(self) -> list[Grant]:
         """Look at one job until it is finished."""
         return [self._table(self.deployment.names.ledger, "GetItem")]
+
+    def linger(self) -> list[Grant]:
+        """The same."""
+        return self.wait()
 
     def dispatch(self) -> list[Grant]:
         """Take jobs from the queues and start them on endpoints."""

@@ -46,7 +46,8 @@ MEANINGS = {
     "limits.wait_s_max": "The longest single wait on one request; API Gateway ends at 29 s.",
     "limits.tenant_rate_per_s": "Submissions a second, in each region.",
     "limits.tenant_in_flight_max": "Unfinished jobs, in each region.",
-    "concurrency.wait": "Clients that can wait at once, in each region; further ones get 202.",
+    "concurrency.wait": "Clients that can wait at once, in each region; further ones get 202. "
+    "Two fifths of the places are anybody's; of the others a tenant has a sixth at most.",
     "concurrency.dispatch": "Dispatchers at once.",
     "concurrency.complete": "Executions that commit results at once.",
     "concurrency.beat": "Beats at once: one is for the minute's tick, and of the others one "

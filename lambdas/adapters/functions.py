@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 
 READY = 200
 """HTTP status of a region that is ready."""
+FULL = "TooManyRequestsException"
+"""Lambda's code for a function that runs as often as its reserved concurrency allows."""
+
+
+class Waited(Enum):
+    """What became of a wait; `FULL`: as many are under way as may."""
+
+    DONE = "done"
+    FULL = "full"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +85,22 @@ class Functions:
             return False
         return isinstance(answer, dict) and answer.get("statusCode") == READY
 
-    def wait(self, *, job: str, seconds: int) -> bool:
-        """Wait for a job's end in the function that is there for it.
-
-        Returns:
-            Whether it waited; False if there is no room to wait.
-        """
+    def wait(self, *, job: str, seconds: int, function: str) -> Waited:
+        """Wait for a job's end in a function that is there for it: `wait` or `linger`."""
         try:
             reply = self.client.invoke(
-                FunctionName=self.names.function("wait"),
+                FunctionName=self.names.function(function),
                 InvocationType="RequestResponse",
                 Payload=json.dumps({"format": FORMAT, "job": job, "seconds": seconds}).encode(),
             )
         except (ClientError, BotoCoreError) as error:
-            logger.info("no room to wait", job_id=job, reason=type(error).__name__)
-            return False
+            full = isinstance(error, ClientError) and error.response["Error"]["Code"] == FULL
+            logger.info(
+                "no room to wait",
+                job_id=job,
+                function=function,
+                reason=FULL if full else type(error).__name__,
+            )
+            return Waited.FULL if full else Waited.FAILED
         # A wait that failed at once must not send the client around in circles.
-        return "FunctionError" not in reply
+        return Waited.FAILED if "FunctionError" in reply else Waited.DONE

@@ -6,6 +6,7 @@ repeated, and any number of dispatchers may run.
 
 import json
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ restored ledger revisions begin anew."""
 
 OFFER_KEPT_S = 600
 """How long it is remembered how much of an offer is used; by then nobody believes the offer."""
+
+PLACES_KEPT_S = 600
+"""How long it is remembered which places to wait a tenant held; by then all of them are free."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,6 +314,57 @@ class Gate:
             return None
         return int(reply["Attributes"]["submissions"]["N"])
 
+    def take_place(
+        self, tenant: str, place: int, *, who: str, until_ms: int, now_ms: int
+    ) -> Mapping[int, int] | None:
+        """Hold one of a tenant's places to wait, if nobody does or the holder's time is up.
+
+        Args:
+            tenant: Whose.
+            place: Which, from 0.
+            who: Unique: names this holding.
+            until_ms: When it ends, if it is not left before.
+            now_ms: The time.
+
+        Returns:
+            None if it is held now; else until when each place of the tenant is held.
+        """
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key=_places(tenant),
+                UpdateExpression="SET #until = :until, #who = :who, expires_s = :expires",
+                ConditionExpression="attribute_not_exists(#until) OR #until < :now OR #who = :who",
+                ExpressionAttributeNames={"#until": f"until_{place}", "#who": f"who_{place}"},
+                ExpressionAttributeValues={
+                    ":until": {"N": str(until_ms)},
+                    ":who": {"S": who},
+                    ":now": {"N": str(now_ms)},
+                    ":expires": {"N": str(until_ms // 1000 + PLACES_KEPT_S)},
+                },
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as refusal:
+            item: Any = refusal.response.get("Item") or {}
+            return {
+                int(name.removeprefix("until_")): int(value["N"])
+                for name, value in item.items()
+                if name.startswith("until_")
+            }
+        return None
+
+    def leave_place(self, tenant: str, place: int, *, who: str) -> None:
+        """Hold a place no more, unless somebody else holds it by now."""
+        with suppress(self.client.exceptions.ConditionalCheckFailedException):
+            self.client.update_item(
+                TableName=self.table,
+                Key=_places(tenant),
+                UpdateExpression="REMOVE #until, #who",
+                ConditionExpression="#who = :who",
+                ExpressionAttributeNames={"#until": f"until_{place}", "#who": f"who_{place}"},
+                ExpressionAttributeValues={":who": {"S": who}},
+            )
+
     def take_credit(self, peer: str, model: str, *, offered_ms: int, limit: int) -> bool:
         """Use one job of what a peer offered to take; False if all of it is used.
 
@@ -347,6 +402,10 @@ class Gate:
         reply = self.client.get_item(TableName=self.table, Key={"pk": {"S": "snapshot"}})
         item = reply.get("Item")
         return dict(json.loads(item["document"]["S"])) if item else {}
+
+
+def _places(tenant: str) -> dict[str, Any]:
+    return {"pk": {"S": f"waits#{tenant}"}}
 
 
 def _model(model: str) -> dict[str, Any]:

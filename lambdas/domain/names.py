@@ -10,6 +10,7 @@ FUNCTIONS = (
     "authorize",
     "submit",
     "wait",
+    "linger",
     "dispatch",
     "complete",
     "notify",

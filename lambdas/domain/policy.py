@@ -167,6 +167,7 @@ class Policy:
         wait_s_max: Longest single wait on one request.
         tenant_rate_per_s: Submissions a second of a tenant that has no limit of its own.
         tenant_in_flight_max: Unfinished jobs of a tenant that has no limit of its own.
+        places_kept: Clients of one tenant that may wait in a region whose open places are taken.
     """
 
     deployment: str
@@ -181,6 +182,7 @@ class Policy:
     wait_s_max: int
     tenant_rate_per_s: float
     tenant_in_flight_max: int
+    places_kept: int = 5
 
     @property
     def names(self) -> Names:

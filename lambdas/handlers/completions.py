@@ -32,12 +32,17 @@ from lambdas.handlers.accepting import Accepting
 from lambdas.handlers.api import Request, Route, answer, fits, told_of
 from lambdas.handlers.reading import Reading
 from lambdas.handlers.repeating import Repeating
-from lambdas.handlers.waiting import Waiting
+from lambdas.handlers.waiting import Room, Waiting
 
 NO_ROOM_S = 5
 """When to come back if as many clients wait as may: a wait takes up to 25 s."""
 CLIENT_MARGIN_S = 2
 """Of a client's own patience, for the way to us and back."""
+_CROWDS = {
+    Room.NONE: ("clients", "no_room_to_wait"),
+    Room.SHARE_USED: ("of your own requests", "waiting_limit"),
+}
+"""Who takes the room that a client does not find, and the error's code."""
 _HOP = re.compile(r"[1-9][0-9]?")
 
 
@@ -131,15 +136,15 @@ class Completions:
             repeatable: Whether the same request gives the same job.
         """
         try:
-            job, waited = self.waiting.wait(request, job, self._wait_s(request))
+            job, room = self.waiting.wait(request, job, self._wait_s(request))
             # Who waits to the end of a deadline is told so, and not that the job goes on.
             job = self.reading.settled(job)
             if job.status.terminal:
                 return self._result(job)
         except AWS_ERRORS as error:
             raise _lost_sight(job.id, error) from None
-        if not waited:
-            raise self._no_room(job, repeatable=repeatable)
+        if room is not Room.WAITED:
+            raise self._no_room(job, room, repeatable=repeatable)
         if hop >= HOPS_MAX:
             raise unfinished(job)
         path = request.path.rstrip("/")
@@ -174,16 +179,17 @@ class Completions:
             patience_s = float("inf")
         return int(max(1, min(self.policy.wait_s_max, patience_s - CLIENT_MARGIN_S)))
 
-    def _no_room(self, job: Job, *, repeatable: bool) -> ApiError:
-        """As many clients wait as may.
+    def _no_room(self, job: Job, room: Room, *, repeatable: bool) -> ApiError:
+        """As many clients wait as may, or as many of this tenant's.
 
         A job that nobody can wait for is taken back while it costs nothing, so that the client may
         come again with it.
         """
+        who, code = _CROWDS[room]
         if repeatable:
             return unavailable(
-                "Too many clients wait just now; the job goes on.",
-                code="no_room_to_wait",
+                f"Too many {who} wait just now; the job goes on.",
+                code=code,
                 retry_after_s=NO_ROOM_S,
                 job=job.id,
             )
@@ -193,9 +199,7 @@ class Completions:
             return _lost_sight(job.id, error)
         if not withdrawn:
             return unfinished(job)
-        return busy(
-            "Too many clients wait just now.", code="no_room_to_wait", retry_after_s=NO_ROOM_S
-        )
+        return busy(f"Too many {who} wait just now.", code=code, retry_after_s=NO_ROOM_S)
 
 
 def _lost_sight(job: str, error: Exception) -> ApiError:

@@ -13,7 +13,7 @@ from lambdas.domain.views import job_reference, job_view
 from lambdas.handlers.accepting import Accepting
 from lambdas.handlers.api import Request, Route, answer
 from lambdas.handlers.reading import Reading
-from lambdas.handlers.waiting import Waiting
+from lambdas.handlers.waiting import Room, Waiting
 
 NO_ROOM_S = "1"
 """When to look again if as many clients wait as may."""
@@ -52,7 +52,8 @@ class Jobs:
             headers["Idempotent-Replayed"] = "true"
         try:
             job = self.reading.settled(job) if replayed else job
-            job, waited = self.waiting.wait(request, job, wait_s)
+            job, room = self.waiting.wait(request, job, wait_s)
+            waited = room is Room.WAITED
             if job.status.terminal and (waited or replayed):
                 return answer(200, self.reading.view(job), headers)
             if waited:
@@ -70,7 +71,8 @@ class Jobs:
         wait_s = self.waiting.wished_s(request)
         job = self.reading.find(request)
         if wait_s and not job.status.terminal:
-            job, waited = self.waiting.wait(request, job, wait_s)
+            job, room = self.waiting.wait(request, job, wait_s)
+            waited = room is Room.WAITED
             if waited and not job.status.terminal:
                 return _wait_on(job, request.path, wait_s, {})
             if not waited:

@@ -85,6 +85,7 @@ def routes_of(execution: Execution, shared: Endings | None = None) -> dict[str, 
     waiting = Waiting(
         policy=execution.policy,
         ledger=shared.ledger,
+        gate=shared.gate,
         # Most requests do not wait; the first one that does makes the client for it.
         functions=lambda: Functions(execution.client("lambda", WAIT_FOR_FUNCTION), execution.names),
     )

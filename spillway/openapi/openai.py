@@ -29,7 +29,10 @@ WAITS_ON = Answer(
     body=JobReference,
     headers=(LOCATION, RETRY_AFTER, *TOLD),
 )
-WAITING = ("no_room", "no_room_goes_on", "not_finished", *ENDED)
+WAITING = (
+    *("no_room", "no_room_goes_on", "share_used", "share_used_goes_on"),
+    *("not_finished", *ENDED),
+)
 
 
 def _id(prefix: str) -> Parameter:

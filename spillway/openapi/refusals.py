@@ -141,6 +141,20 @@ REFUSALS = _table(
     ),
     ("no_room_goes_on", 503, SERVER, "no_room_to_wait", "as many clients wait; the job goes on"),
     (
+        "share_used",
+        429,
+        BUSY,
+        "waiting_limit",
+        "as many of the tenant's clients wait as may; the job was taken back",
+    ),
+    (
+        "share_used_goes_on",
+        503,
+        SERVER,
+        "waiting_limit",
+        "as many of the tenant's clients wait as may; the job goes on",
+    ),
+    (
         "region_unavailable",
         503,
         SERVER,

@@ -225,24 +225,27 @@ def test_with_no_room_to_wait_the_answer_comes_at_once(
     assert world.twin.scheduler.now() - started_s < 3
 
 
-def test_more_waiting_clients_than_room_all_get_an_answer(world: World, client: Tenant) -> None:
-    """With every place taken the next client is told 202 at once, and nobody an error."""
+def test_a_tenant_whose_clients_wait_everywhere_leaves_room_to_others(
+    world: World, client: Tenant
+) -> None:
+    """With its share taken its next client is told 202 at once; another tenant's waits on."""
     world.model("small").answers(Script(), service_s=9)
-    scheduler = world.twin.scheduler
-    room = world.twin.functions.definition(world.region, world.names.function("wait"))
-    places = room.reserved_concurrency
-    assert places is not None
+    scheduler, other = world.twin.scheduler, world.tenant()
+    concurrency = world.deployment.concurrency
+    share = concurrency.wait_open + concurrency.wait_kept_of_tenant
 
-    def ask(number: int) -> Any:
-        return client.post(job(f"crowd-{number}"), query="?wait=3")
+    def ask(tenant: Tenant, number: int) -> Any:
+        return tenant.post(job(f"crowd-{number}"), query="?wait=4")
 
-    tasks = [scheduler.spawn(ask, number) for number in range(places + 10)]
+    tasks = [scheduler.spawn(ask, client, number) for number in range(share + 10)]
+    world.run_for(2)
+    theirs = [scheduler.spawn(ask, other, number) for number in range(2)]
     answers = [scheduler.call(scheduler.wait, task) for task in tasks]
 
-    statuses = sorted(answer.status_code for answer in answers)
-    assert set(statuses) <= {202, 303}
-    assert statuses.count(202) >= 10
-    assert statuses.count(303) >= places / 2
+    statuses = [answer.status_code for answer in answers]
+    assert (statuses.count(303), statuses.count(202)) == (share, 10)
+    for task in theirs:
+        assert scheduler.call(scheduler.wait, task).status_code == 303
 
 
 def test_a_replay_waits_for_the_first_request(world: World, client: Tenant, slow: Script) -> None:

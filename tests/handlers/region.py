@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 from time_machine import Traveller
 
 from config.schema import load
+from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Ledger
 from lambdas.domain import payloads
 from lambdas.domain.job import Job
@@ -74,12 +75,13 @@ class Reply:
 
 @dataclass
 class Lambda:
-    """Stands in for the Lambda service."""
+    """Stands in for the Lambda service: `full` of clients that wait, or in the open places only."""
 
     region: "Region"
     bells: list[dict[str, Any]] = field(default_factory=list)
     waits: int = 0
     full: bool = False
+    crowded: bool = False
     silent: bool = False
     broken: bool = False
     meta: Any = field(default_factory=lambda: Mock(spec_set=["events"]), repr=False)
@@ -94,7 +96,7 @@ class Lambda:
             self.bells.append({"function": FunctionName, **event})
             return {"StatusCode": 202}
         self.waits += 1
-        if self.full:
+        if self.full or (self.crowded and FunctionName.endswith("-wait")):
             raise error("TooManyRequestsException", "Invoke")
         if self.broken:
             return {"StatusCode": 200, "FunctionError": "Unhandled"}
@@ -336,6 +338,17 @@ class Region:
     def ledger(self) -> Ledger:
         """The ledger, unwatched."""
         return Ledger(aws("dynamodb"), self.names.ledger)
+
+    @property
+    def gate(self) -> Gate:
+        """The gate, unwatched."""
+        return Gate(aws("dynamodb"), self.names.gate)
+
+    def gate_item(self, pk: str) -> Mapping[str, Any]:
+        """An item of the gate, as it is stored."""
+        key = {"pk": {"S": pk}}
+        found: Mapping[str, Any] = aws("dynamodb").get_item(TableName=self.names.gate, Key=key)
+        return dict(found.get("Item", {}))
 
     def job(self, job_id: str) -> Job:
         """A job that must be in the ledger."""

@@ -245,6 +245,31 @@ def test_what_a_client_sends_never_becomes_a_header_of_ours(region: Region, text
     assert replies[0].status == replies[1].status == 400
 
 
+@pytest.mark.parametrize(
+    "route",
+    ["POST /v1/jobs", "GET /v1/jobs/{id}", "POST /v1/embeddings", "GET /v1/embeddings/{id}"],
+)
+def test_one_tenant_never_takes_all_places_to_wait(region: Region, route: str) -> None:
+    """Whoever lets as many requests wait as it can keeps nobody else's from waiting."""
+    body, tenants = {"model": MODEL, "input": "text"}, ("acme", "other")
+    made = {each: region.ask("POST /v1/embeddings", body=body, tenant=each) for each in tenants}
+    region.lambda_.crowded = True
+    for place in range(region.policy.places_kept):
+        until_ms = int(1000 * region.now_s) + 60_000
+        region.gate.take_place("acme", place, who="it", until_ms=until_ms, now_ms=0)
+
+    waited_s = {}
+    for tenant, reply in made.items():
+        job, began_s = str(reply.json["id"]), region.now_s
+        ours = job if "/jobs" in route else f"embd-{_tail(job)}"
+        what = {"body": body} if route.startswith("POST") else {"job": ours}
+        region.ask(route, tenant=tenant, query={"wait": "5"} if "/jobs" in route else None, **what)
+        waited_s[tenant] = region.now_s - began_s
+
+    assert waited_s["acme"] == 0
+    assert waited_s["other"] >= 5
+
+
 # ---- where we are sent
 
 

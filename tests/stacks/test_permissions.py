@@ -82,10 +82,12 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "lambda:InvokeFunction": {
             *(function("dispatch", r) for r in REGIONS),
             function("wait"),
+            function("linger"),
             function("batches"),
         },
     },
     "wait": {"dynamodb:GetItem": {table("ledger")}},
+    "linger": {"dynamodb:GetItem": {table("ledger")}},
     "dispatch": {
         "dynamodb:GetItem": {table("gate"), table("ledger")},
         "dynamodb:UpdateItem": {table("gate"), table("ledger")},
@@ -238,7 +240,8 @@ def test_keys_of_our_own_add_the_use_of_keys_and_nothing_else(prod: Assembly, na
         if not action.startswith("logs:")
     }
 
-    extra = set() if name in {"authorize", "wait"} else {"kms:Decrypt", "kms:GenerateDataKey"}
+    keyless = {"authorize", "wait", "linger"}
+    extra = set() if name in keyless else {"kms:Decrypt", "kms:GenerateDataKey"}
     assert actions == set(ALLOWED[name]) | extra
 
 

@@ -43,6 +43,7 @@ FUNCTIONS = {
     "authorize",
     "submit",
     "wait",
+    "linger",
     "dispatch",
     "complete",
     "notify",
@@ -265,7 +266,13 @@ def batch(twin: Twin, client: httpx.Client, large: str) -> None:
     assert client.get(f"/v1/batches/{cancelled}").json()["status"] == "cancelled"
 
 
-def work(twin: Twin, operators: Directory) -> None:
+def crowd(twin: Twin, name: str) -> None:
+    """Take every open place to wait in the first region, for five seconds."""
+    for _ in range(twin.functions.definition("us-east-1", name).reserved_concurrency or 0):
+        twin.functions.invoke("us-east-1", name, {"job": "job_x", "seconds": 5})
+
+
+def work(twin: Twin, operators: Directory, *, waits: str) -> None:
     """Let a tenant do everything that the API offers, in two regions."""
     secret = base64.b64encode(bytes(range(32))).decode()
     operators.change("acme", {"disabled": False})
@@ -289,6 +296,8 @@ def work(twin: Twin, operators: Directory) -> None:
         cancelled = submit("not any more", tier="batch")
         here.post(f"/v1/jobs/{cancelled}/cancel")
         here.post("/v1/jobs?wait=5", json={"model": "embedder", "input": "wait"})
+        crowd(twin, waits)
+        here.post("/v1/jobs?wait=3", json={"model": "embedder", "input": "linger"})
         twin.scheduler.run_for(200)
         upload(twin, here)
         batch(twin, here, letters)
@@ -315,7 +324,8 @@ def test_functions_call_what_their_roles_allow_and_nothing_else(
     """A missing right stops jobs on AWS, where customers find it; one too many helps intruders."""
     twin, dev = deployed
     granted = dict(roles(dev))
-    work(twin, directory(twin, dev.deployment))
+    waits = dev.deployment.names.function("wait")
+    work(twin, directory(twin, dev.deployment), waits=waits)
 
     called, refused, used = set(), set(), set()
     for call in twin.hook.log:
