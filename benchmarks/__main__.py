@@ -22,6 +22,7 @@ NAMES = (
     "lost_region",
     "spill",
     "prediction",
+    "batches",
 )
 DOCUMENT = ROOT / "docs" / "measurements.md"
 
