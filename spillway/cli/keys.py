@@ -67,15 +67,14 @@ def add(  # noqa: PLR0913 a command's options
         if directory.tenant(tenant) is None:
             raise unknown_tenant(tenant)
         with too_many_keys(tenant, name):
-            directory.check_room(tenant, name)
-        return directory.add_key(
-            tenant,
-            name,
-            scopes=scope or None,
-            models=model or None,
-            tiers=tier or None,
-            expires_ms=expires_ms,
-        )
+            return directory.add_key_in_room(
+                tenant,
+                name,
+                scopes=scope or None,
+                models=model or None,
+                tiers=tier or None,
+                expires_ms=expires_ms,
+            )
 
     key = at_directory(deployment, endpoint_url, act)
     document = _document(tenant, name, key) | {"expires_ms": expires_ms} | named(deployment)

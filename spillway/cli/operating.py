@@ -15,7 +15,7 @@ from lambdas.domain.keys import key_hash, key_id
 from spillway.cli.aws import at_a_replica, only_where_meant
 from spillway.cli.deployment import named, said, to_write
 from spillway.cli.terminal import CommandError, answer, usage
-from spillway.directory import Directory, TooManyKeysError
+from spillway.directory import Directory, KeysChangingError, TooManyKeysError
 
 Done = TypeVar("Done")
 
@@ -80,7 +80,7 @@ def unknown_tenant(tenant: str) -> CommandError:
 
 @contextmanager
 def too_many_keys(tenant: str, name: str) -> Iterator[None]:
-    """Say what to do about a name that has all the keys that it may have."""
+    """Say what to do about a name that has all its keys, or gets them from others just now."""
     try:
         yield
     except TooManyKeysError as error:
@@ -89,6 +89,10 @@ def too_many_keys(tenant: str, name: str) -> Iterator[None]:
             "revoke the one that is no longer used with `spillway key revoke KEY_ID`, or give the "
             "new one another name",
             code="too_many_keys",
+        ) from None
+    except KeysChangingError:
+        raise CommandError(
+            f"others make keys of {tenant} just now; try again", code="keys_changing"
         ) from None
 
 

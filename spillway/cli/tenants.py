@@ -75,16 +75,18 @@ def add(  # noqa: PLR0913 a command's options
         if webhooks and directory.signings.of(tenant) is not None:
             raise has_secret(tenant)
         with too_many_keys(tenant, key_name):
+            # Before the limits are changed; what comes after that is decided again.
             directory.check_room(tenant, key_name)
-        key = add_tenant(
-            directory,
-            tenant,
-            key_name=key_name,
-            models=model or None,
-            tiers=tier or None,
-            rate_per_s=Decimal(str(rate_per_s)) if rate_per_s else None,
-            in_flight_max=in_flight_max,
-        )
+            key = add_tenant(
+                directory,
+                tenant,
+                key_name=key_name,
+                in_room=True,
+                models=model or None,
+                tiers=tier or None,
+                rate_per_s=Decimal(str(rate_per_s)) if rate_per_s else None,
+                in_flight_max=in_flight_max,
+            )
         return key, directory.signings.make(tenant) if webhooks else None
 
     key, secret = at_directory(deployment, endpoint_url, act)

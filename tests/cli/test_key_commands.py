@@ -1,6 +1,7 @@
 """`spillway key`, against moto's DynamoDB."""
 
 import json
+from itertools import count
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from lambdas.domain.keys import key_hash
 from spillway.cli.main import app
+from spillway.directory import Directory
 from tests.cli.test_tenants import CONFIG, directory, document, tenants
 
 __all__ = ["directory"]  # the fixture
@@ -88,6 +90,60 @@ def test_a_third_live_key_of_a_name_is_refused_with_the_reason(directory: Any) -
         assert second["key_id"] in told
         assert "spillway key revoke KEY_ID" in told
     assert len(directory.scan()["Items"]) == before
+
+
+def overtake(monkeypatch: pytest.MonkeyPatch, name: str, looks: set[int]) -> None:
+    """After some looks at the keys, counted from 0, another operator makes one."""
+    look, numbers = Directory.list_keys, count()
+
+    def looked(directory: Directory) -> list[dict[str, Any]]:
+        found = look(directory)
+        if next(numbers) in looks:
+            with monkeypatch.context() as other:
+                other.setattr(Directory, "list_keys", look)
+                directory.add_key_in_room("acme", f"{name}-{len(found)}" if name else "app")
+        return found
+
+    monkeypatch.setattr(Directory, "list_keys", looked)
+
+
+@pytest.mark.parametrize(
+    ("words", "look"),
+    [
+        (("key", "add", "acme", "app"), 0),
+        (("key", "rotate", "acme", "app"), 0),
+        # It looks before it changes the tenant's limits, too.
+        (("tenant", "add", "acme", "--key-name", "app"), 1),
+    ],
+)
+def test_operators_who_make_keys_in_the_same_second_make_no_third_one(
+    directory: Any, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], look: int
+) -> None:
+    """Between the look of one operator and the put there is room for another's."""
+    document("add", "acme", "--key-name", "app")
+    overtake(monkeypatch, "", {look})
+
+    result = CliRunner().invoke(app, [*words, "--config", CONFIG])
+
+    assert result.exit_code == 1
+    assert "has 2 live keys named app" in " ".join(result.stderr.split())
+    assert [each["name"] for each in tenants()["acme"]["keys"]] == ["app", "app"]
+
+
+@pytest.mark.parametrize(("looks", "exit_code"), [({0, 1}, 0), ({0, 1, 2}, 1)])
+def test_an_operator_who_is_overtaken_tries_again_and_not_for_ever(
+    directory: Any, monkeypatch: pytest.MonkeyPatch, looks: set[int], exit_code: int
+) -> None:
+    """Keys of other names take no room, and scripts that make them must not hold anybody up."""
+    document("add", "acme")
+    overtake(monkeypatch, "script", looks)
+
+    result = run("add", "acme", "app")
+
+    assert result.exit_code == exit_code
+    assert ("others make keys of acme just now; try again" in result.stderr) is bool(exit_code)
+    names = [each["name"] for each in tenants()["acme"]["keys"]]
+    assert names.count("app") == 1 - exit_code
 
 
 def test_revoked_and_expired_keys_leave_room(directory: Any) -> None:

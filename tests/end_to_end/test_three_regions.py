@@ -262,9 +262,9 @@ def test_a_keys_end_and_scopes_hold_while_api_gateway_remembers_the_key(world: W
     tenant = world.tenant(metadata_mask={"email": "mask", "ssn": "drop"})
     operators = local.directory(world.twin, world.deployment)
     ends_ms = int(1000 * (world.twin.scheduler.now() + 30))
-    key = operators.add_key(tenant.id, "short", scopes=["jobs:write"], expires_ms=ends_ms)
+    key = operators.add_key_in_room(tenant.id, "short", scopes=["jobs:write"], expires_ms=ends_ms)
     world.run_for(REPLICATED_S)
-    client = world.http_client(api_key=key)
+    client = world.http_client(world.deployment.regions[-1], api_key=key)
     sent = {"email": "private@example.com", "ssn": "1", "run": "7"}
     body = {"model": "small", "input": "text", "metadata": sent}
 
