@@ -13,6 +13,7 @@ from lambdas.domain.batch_lines import LINES_MAX
 from lambdas.domain.batches import WINDOW_S
 from spillway import local
 from spillway.directory import add_tenant
+from spillway.twin.calls import Call
 
 CONFIG = ROOT / "config" / "dev.yaml"
 LINES = 1000
@@ -59,6 +60,7 @@ def run(options: Options) -> Report:
                 "completion_window": "24h",
             }
             client.post("/v1/batches", json=asked).raise_for_status()
+        puts: list[Call] = []
         for _ in range(STEPS_MAX):
             twin.scheduler.run_for(STEP_S)
             mine = [call for call in twin.hook.log if call.function.endswith("-batches")]
