@@ -342,10 +342,11 @@ class Dispatcher:
             self.queues.delete(model.name, tier, [t for t in result.done if t.tier == tier])
         result.done.clear()
 
-    def _later(self, model: Model, ticket: Ticket) -> None:
+    def _later(self, model: Model, ticket: Ticket, *, least_s: int = 0) -> None:
         """Have a message delivered again; if that fails, it is after its two minutes."""
+        after_s = max(least_s, again_s(ticket.receives))
         try:
-            self.queues.put_back(model.name, ticket, after_s=again_s(ticket.receives))
+            self.queues.put_back(model.name, ticket, after_s=after_s)
         except AWS_ERRORS as error:
             logger.info("message not put back", job_id=ticket.job, reason=reason(error))
 
@@ -446,11 +447,12 @@ class Dispatcher:
     ) -> None:
         """Let a job wait for its upload, which is brought when this run has nothing else to do.
 
-        A run brings one: the others wait for the next ones, which find the first one's brought.
+        A run brings one. The others' messages are hidden for as long, so that no round meets them
+        again and again while jobs behind them wait.
         """
         self._defer(job, slot, result)
         if result.missing:
-            self._later(model, ticket)
+            self._later(model, ticket, least_s=BRINGING_MS_MIN // 1000)
         elif job.input_key is not None:
             result.missing.append(Missing(key=job.input_key, source=source, ticket=ticket))
 

@@ -432,6 +432,13 @@ def test_a_dispatcher_brings_one_upload_and_only_if_it_has_the_time(region: Regi
     dispatch(there)
 
     assert copies == [1, 2, 3]
+    hidden = [
+        params["VisibilityTimeout"]
+        for operation, params in there.calls
+        if operation == "ChangeMessageVisibility"
+    ]
+    # Without time for a copy, the first one comes back soon; each that is brought, at once.
+    assert sorted(hidden) == [0, 0, 0, 5, 30, 30, 30, 30, 30]
     assert {region.job(job).status for job in jobs} == {Status.IN_PROGRESS}
     assert {region.job(job).attempt for job in jobs} == {1}
 
