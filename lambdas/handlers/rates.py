@@ -38,7 +38,7 @@ class Rates:
         if not self.allowance.take(caller.tenant, window=window, limit=limit, count=count):
             raise busy(
                 f"You may submit {caller.rate_per_s:g} jobs a second, counted over "
-                f"{RATE_WINDOW_S} s.",
+                f"{RATE_WINDOW_S} s; what else writes counts like a job.",
                 code="rate_limit",
                 retry_after_s=RATE_WINDOW_S - at_s % RATE_WINDOW_S,
             )
