@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lambdas.adapters.aws import reason
 from lambdas.adapters.logs import logger
 from lambdas.domain.job import FORMAT
 from lambdas.domain.names import Names
@@ -94,13 +95,8 @@ class Functions:
                 Payload=json.dumps({"format": FORMAT, "job": job, "seconds": seconds}).encode(),
             )
         except (ClientError, BotoCoreError) as error:
-            full = isinstance(error, ClientError) and error.response["Error"]["Code"] == FULL
-            logger.info(
-                "no room to wait",
-                job_id=job,
-                function=function,
-                reason=FULL if full else type(error).__name__,
-            )
-            return Waited.FULL if full else Waited.FAILED
+            why = reason(error)
+            logger.info("no room to wait", job_id=job, function=function, reason=why)
+            return Waited.FULL if why == FULL else Waited.FAILED
         # A wait that failed at once must not send the client around in circles.
-        return Waited.FAILED if "FunctionError" in reply else Waited.DONE
+        return Waited.FAILED if reply.get("FunctionError") else Waited.DONE

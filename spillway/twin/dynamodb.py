@@ -90,6 +90,8 @@ class DynamoDb:
         scheduler: Clock of replication and of expiry.
         lag_s: Seconds until a write to an eventually consistent global table is in the other
             replicas; AWS says usually one or less.
+        index_lag_s: Seconds until a write to a table is in its indexes; AWS says a fraction of one,
+            usually. Tests of who is faster than that change it.
         ttl_every_s: Seconds between deletions of expired items; AWS says within a few days.
         strong_s: Seconds that a write to a strongly consistent table, or a strongly consistent
             read of one, takes longer than usual, on the virtual clock: the way to the nearest
@@ -104,11 +106,13 @@ class DynamoDb:
         scheduler: Scheduler,
         *,
         lag_s: float = 1.0,
+        index_lag_s: float = 0.0,
         ttl_every_s: float = 3600.0,
         strong_s: float = 0.015,
         contention: Contention = CONFLICT,
     ) -> None:
         self.lag_s = lag_s
+        self.index_lag_s = index_lag_s
         self.strong_s = strong_s
         self.contention: Contention = contention
         self.ttl_every_s = ttl_every_s
@@ -158,7 +162,7 @@ class DynamoDb:
                 frozenset([*regions, *_witnesses(resource)]),
                 tuple(part["AttributeName"] for part in properties["KeySchema"]),
             )
-            indexes = Indexes(tables[0])
+            indexes = Indexes(tables[0], self.indexed)
             for table in tables:
                 table.items = tables[0].items
                 table.stream_shard = indexes  # type: ignore[assignment]
@@ -176,6 +180,13 @@ class DynamoDb:
             resource,
             attributes={"Arn": arn, "TableId": arn, "StreamArn": f"{arn}/stream/twin"},
         )
+
+    def indexed(self, write: Callable[..., None], *what: Any) -> None:
+        """Write to an index, as late as it follows its table."""
+        if self.index_lag_s > 0:
+            self._scheduler.after(self.index_lag_s, write, *what)
+        else:
+            write(*what)
 
     def _add_global(self, resource: Resource, regions: list[str]) -> None:
         if resource.region not in regions:
@@ -311,7 +322,7 @@ class _Replica(Indexes):
     """One region's copy of an eventually consistent table, and when each item was written."""
 
     def __init__(self, owner: DynamoDb, table: Table) -> None:
-        super().__init__(table)
+        super().__init__(table, owner.indexed)
         self.table = table
         self.others: list[_Replica] = []
         self.stamps: dict[Key, int] = {}

@@ -6,7 +6,7 @@ jobs take a minute. Here an index knows which items a page can hold, and moto re
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
@@ -24,9 +24,15 @@ Values = tuple[Any, ...]
 
 
 class Indexes:
-    """The indexes of a table; stands where moto expects a stream, and so hears of every write."""
+    """The indexes of a table; stands where moto expects a stream, and so hears of every write.
 
-    def __init__(self, table: Table) -> None:
+    Args:
+        table: Whose.
+        later: Has something happen as late as indexes follow their table.
+    """
+
+    def __init__(self, table: Table, later: Callable[..., None]) -> None:
+        self._later = later
         key = [name for name in (table.hash_key_attr, table.range_key_attr) if name]
         self.of = {index.name: Index(index, key) for index in table.all_indexes()}
 
@@ -39,7 +45,7 @@ class Indexes:
     def write(self, key: Key, item: Item | None) -> None:
         """Take note of an item as it is now, or that there is none any more."""
         for index in self.of.values():
-            index.write(key, item)
+            self._later(index.write, key, item)
 
 
 class Index:

@@ -7,6 +7,7 @@ import httpx
 import openai
 import pytest
 
+from lambdas.adapters.gate import RATE_WINDOW_S
 from tests.end_to_end.world import Script, Tenant, World
 
 HOPS_MAX = 20
@@ -170,6 +171,8 @@ def test_the_openai_client_comes_back_when_it_is_told_to(
         base_url="https://api.us-east-1.twin/v1",
         http_client=signed_out(hasty),
     )
+    # Both in one window of counting, wherever in one the tests before have left the clock.
+    world.run_for(RATE_WINDOW_S - world.twin.scheduler.now() % RATE_WINDOW_S)
 
     for text in ("one", "two"):
         answer = openai_client.embeddings.create(model="small", input=text)
@@ -179,6 +182,45 @@ def test_the_openai_client_comes_back_when_it_is_told_to(
     assert 1 <= paused[0] <= 10
     runs = world.calls.of(operation="InvokeEndpointAsync")
     assert len({call.params["InferenceId"] for call in runs[-2:]}) == 2
+
+
+def test_the_openai_clients_quick_repetition_makes_no_second_job(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It repeats after 0.4 s what was cut off, before any index knows of the first job."""
+    paused: list[float] = []
+
+    def pause(seconds: float) -> None:
+        paused.append(seconds)
+        world.run_for(seconds)
+
+    def cut_off(request: httpx.Request) -> None:
+        """Let the service get a request whose answer nobody receives."""
+        if request.headers["x-stainless-retry-count"] == "0" and not lost:
+            request.read()
+            lost.append(world.twin.scheduler.spawn(lambda: tenant.client().send(request)))
+            world.run_for(0.1)
+            raise httpx.ReadError("cut off", request=request)
+
+    lost: list[Any] = []
+    monkeypatch.setattr("openai._base_client.time.sleep", pause)
+    monkeypatch.setattr(world.twin.dynamodb, "index_lag_s", 1.0)
+    world.model("small").answers(lambda _: {"data": [{"embedding": [1.0]}]}, service_s=1)
+    tenant = world.tenant()
+    http = signed_out(tenant)
+    http.event_hooks["request"].append(cut_off)
+    openai_client = openai.OpenAI(
+        api_key=tenant.api_key, base_url="https://api.us-east-1.twin/v1", http_client=http
+    )
+    answer = openai_client.embeddings.create(model="small", input="cut off")
+
+    assert answer.data[0].embedding == [1.0]
+    assert len(paused) == 1
+    assert paused[0] < 0.6, "faster than the index"
+    assert world.twin.scheduler.call(world.twin.scheduler.wait, lost[0]).status_code == 200
+    jobs = tenant.client().get("/v1/jobs").json()["data"]
+    assert [job["id"] for job in jobs] == [answer._request_id]
+    world.run_for(2)  # what is on its way to an index must not come behind what no longer lags
 
 
 def test_a_reader_waits_too(world: World, client: Tenant, slow: Script) -> None:
