@@ -1,4 +1,4 @@
-"""moto, faster: the same answers with less looking up.
+"""moto and botocore, faster: the same answers with less looking up.
 
 moto finds out again, for each field of each answer and each node of each expression, what it
 found out for the one before. These replacements remember it; they change no result. Together
@@ -17,6 +17,7 @@ from io import BytesIO
 from typing import Any, Final
 from unittest.mock import patch
 
+from botocore import session
 from moto import backends
 from moto.backend_index import backend_url_patterns
 from moto.core import responses, serialize
@@ -74,6 +75,8 @@ def faster() -> ExitStack:
         (BotocoreStubber, "process_request", _process_request),
         (Table, "all_items", _all_items),
         (Item, "project", _project),
+        # Each session would read and parse the descriptions of its services anew.
+        (session, "create_loader", lru_cache(maxsize=None)(session.create_loader)),
     ):
         stack.enter_context(patch.object(owner, name, ours))
     return stack
