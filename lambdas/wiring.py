@@ -36,7 +36,7 @@ another region whether it is there: no answer is an answer."""
 WAIT_FOR_FUNCTION = Config(
     retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=1, read_timeout=29
 )
-"""For a synchronous call of the wait function, which answers after up to `wait_s_max`."""
+"""For a synchronous call of `wait` or `linger`, which answer after up to `wait_s_max`."""
 
 SIGNED_LINKS = SDK_DEFAULTS.merge(
     Config(

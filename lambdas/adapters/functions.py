@@ -86,13 +86,19 @@ class Functions:
             return False
         return isinstance(answer, dict) and answer.get("statusCode") == READY
 
-    def wait(self, *, job: str, seconds: int, function: str) -> Waited:
-        """Wait for a job's end in a function that is there for it: `wait` or `linger`."""
+    def wait(self, *, job: str, until_ms: int, function: str) -> Waited:
+        """Wait for a job's end, until a time, in a function that is there for it.
+
+        Args:
+            job: Its id.
+            until_ms: By this region's clock.
+            function: `wait` or `linger`.
+        """
         try:
             reply = self.client.invoke(
                 FunctionName=self.names.function(function),
                 InvocationType="RequestResponse",
-                Payload=json.dumps({"format": FORMAT, "job": job, "seconds": seconds}).encode(),
+                Payload=json.dumps({"format": FORMAT, "job": job, "until_ms": until_ms}).encode(),
             )
         except (ClientError, BotoCoreError) as error:
             why = reason(error)

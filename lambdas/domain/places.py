@@ -9,15 +9,19 @@ def first_place(job: str, places: int) -> int:
     return crc32(job.encode()) % places
 
 
-def free_place(held_until_ms: Mapping[int, int], *, places: int, now_ms: int) -> int | None:
+def free_place(
+    held_until_ms: Mapping[int, int], *, first: int, places: int, now_ms: int
+) -> int | None:
     """A place that nobody holds, or whose holder's time is up; None if all are held.
 
     Args:
         held_until_ms: By place, from 0, until when it is held.
+        first: From which on to look, so that those who find theirs held do not all meet again.
         places: How many there are.
         now_ms: This region's time.
     """
-    for place in range(places):
+    for step in range(places):
+        place = (first + step) % places
         if held_until_ms.get(place, 0) < now_ms:
             return place
     return None

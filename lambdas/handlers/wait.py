@@ -21,7 +21,7 @@ def create(execution: Execution) -> Handler:
     ledger = Ledger(execution.client("dynamodb"), execution.names.ledger)
 
     def handle(event: dict[str, Any], _context: Any) -> dict[str, bool]:
-        until_s = now_s() + float(event["seconds"])
+        until_s = event["until_ms"] / 1000
         pause_s = PAUSE_S_FIRST
         for _ in range(READS_MAX):
             left_s = until_s - now_s()

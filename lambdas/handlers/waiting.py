@@ -26,8 +26,8 @@ from lambdas.handlers.api import Request
 ANSWERED_S_MAX = 27
 """From a request's arrival to the end of its wait: API Gateway gives up after 29 s."""
 PLACE_MARGIN_S = 3
-"""For which a kept place is held longer than its wait lasts: it may have to start cold. Whoever
-dies without leaving it holds it no longer than that."""
+"""For which a kept place is held longer than its wait lasts: the last look and the way back take
+their time. Whoever dies without leaving it holds it no longer than that."""
 PLACE_TRIES_MAX = 3
 """Of taking one, if others of the tenant take theirs at the same time."""
 
@@ -86,13 +86,13 @@ class Waiting:
         return self.ledger.get(job.id) or job, Room.WAITED
 
     def _wait(self, request: Request, job: Job, wait_s: int, function: str) -> Waited:
-        seconds = _left_s(request, wait_s)
-        return self.functions().wait(job=job.id, seconds=seconds, function=function)
+        until_ms = _until_ms(request, wait_s)
+        return self.functions().wait(job=job.id, until_ms=until_ms, function=function)
 
     def _linger(self, request: Request, job: Job, wait_s: int) -> tuple[Waited, Room]:
         """Wait in one of the places that are kept."""
         who = secrets.token_hex(6)
-        until_ms = now_ms() + 1000 * (_left_s(request, wait_s) + PLACE_MARGIN_S)
+        until_ms = _until_ms(request, wait_s) + 1000 * PLACE_MARGIN_S
         try:
             place = self._place(job, who, until_ms)
         except AWS_ERRORS as error:
@@ -111,7 +111,8 @@ class Waiting:
     def _place(self, job: Job, who: str, until_ms: int) -> int | None:
         """Hold one of the tenant's kept places; None if it holds all of them already."""
         places = self.policy.places_kept
-        place: int | None = first_place(job.id, places)
+        first = first_place(job.id, places)
+        place: int | None = first
         for _ in range(PLACE_TRIES_MAX):
             if place is None:
                 break
@@ -119,11 +120,14 @@ class Waiting:
             held = self.gate.take_place(job.tenant, place, who=who, until_ms=until_ms, now_ms=at_ms)
             if held is None:
                 return place
-            place = free_place(held, places=places, now_ms=at_ms)
+            place = free_place(held, first=first, places=places, now_ms=at_ms)
         return None
 
 
-def _left_s(request: Request, wait_s: int) -> int:
-    """How long a request may still wait: at least a second, or it would be sent in circles."""
-    left_s = ANSWERED_S_MAX - (now_ms() - request.received_ms) // 1000
-    return max(1, min(wait_s, left_s))
+def _until_ms(request: Request, wait_s: int) -> int:
+    """When a wait that begins now ends: after a second at least, or it would go in circles.
+
+    A time and not a length: the function that waits may have to start first.
+    """
+    at_ms, gateway_ms = now_ms(), request.received_ms + 1000 * ANSWERED_S_MAX
+    return max(at_ms + 1000, min(at_ms + 1000 * wait_s, gateway_ms))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from config.schema import Concurrency
+from lambdas.domain.places import free_place
 from lambdas.domain.policy import Policy
 from lambdas.handlers.waiting import PLACE_MARGIN_S
 from tests.handlers.region import MODEL, DiedError, Region, Reply, error
@@ -132,6 +133,16 @@ def test_one_place_is_never_two_clients(crowded: Region) -> None:
         dies_waiting(crowded)
         places = crowded.gate_item("waits#acme")
         assert sum(name.startswith("who_") for name in places) == number + 1
+
+
+def test_clients_who_find_theirs_held_do_not_all_look_to_the_same_one() -> None:
+    """Else all but one of them would be told of a limit that their tenant has not reached."""
+    held = {0: 9, 3: 9}
+
+    assert [free_place(held, first=first, places=6, now_ms=5) for first in (0, 3, 5)] == [1, 4, 5]
+    assert free_place(held, first=3, places=4, now_ms=5) == 1, "round"
+    assert free_place(held, first=0, places=1, now_ms=5) is None
+    assert free_place(held, first=0, places=1, now_ms=10) == 0, "its time is up"
 
 
 def test_who_leaves_late_takes_nobodys_place(region: Region) -> None:

@@ -1,11 +1,18 @@
 """wait, and what submit does with it."""
 
+from typing import Any
+
 import pytest
 
 from lambdas.handlers import wait
 from tests.handlers.region import MODEL, Region, error
 
 BODY = {"model": MODEL, "input": "text"}
+
+
+def event(region: Region, job: str, seconds: float) -> dict[str, Any]:
+    """What submit asks for."""
+    return {"format": 1, "job": job, "until_ms": int(1000 * (region.now_s + seconds))}
 
 
 def test_a_result_in_time_is_the_answer(region: Region) -> None:
@@ -61,6 +68,17 @@ def test_a_wait_ends_before_api_gateway_gives_up(region: Region, took_s: int, un
     reply = region.ask("POST /v1/jobs", body=BODY, query={"wait": "25"})
 
     assert (reply.status, region.now_s - began_s) == (303, until_s)
+
+
+def test_a_function_that_starts_cold_waits_no_longer_for_it(region: Region) -> None:
+    """Then a wait began later than it was asked for: API Gateway would not know."""
+    began_s = region.now_s
+    bell_then_wait = {"Invoke#2": lambda: region.sleep(2.5)}
+    region.faults = {"SendMessage": lambda: region.sleep(3), **bell_then_wait}
+
+    reply = region.ask("POST /v1/jobs", body=BODY, query={"wait": "25"})
+
+    assert (reply.status, region.now_s - began_s) == (303, 27)
 
 
 def test_a_job_that_was_taken_is_told_of_whatever_goes_wrong_then(region: Region) -> None:
@@ -164,7 +182,7 @@ def test_a_wait_ends_soon_after_the_job(
     began_s, job = region.now_s, region.submitted()
     region.after(done_after_s, lambda: region.complete(job, 1))
 
-    answer = region.environment(wait.handle)({"format": 1, "job": job, "seconds": 25}, None)
+    answer = region.environment(wait.handle)(event(region, job, 25), None)
 
     assert answer == {"finished": True}
     assert region.now_s - began_s <= done_after_s + late_s_max
@@ -174,7 +192,7 @@ def test_a_wait_for_nothing_ends_in_time(region: Region) -> None:
     """API Gateway gives up at 29 s."""
     began_s = region.now_s
 
-    answer = region.environment(wait.handle)({"job": "job_x", "seconds": 25}, None)
+    answer = region.environment(wait.handle)(event(region, "job_x", 25), None)
 
     assert answer == {"finished": False}
     assert region.now_s - began_s == pytest.approx(25, abs=0.01)
