@@ -43,6 +43,8 @@ _CROWDS = {
     Room.SHARE_USED: ("of your own requests", "waiting_limit"),
 }
 """Who takes the room that a client does not find, and the error's code."""
+KEPT = "true"
+"""Of `kept`, in the address of a wait for a job that must not be taken back."""
 _HOP = re.compile(r"[1-9][0-9]?")
 
 
@@ -67,12 +69,13 @@ class Completions:
     def post(self, api: str, request: Request) -> dict[str, Any]:
         """Take a job and answer with its result."""
         job, repeatable = self.taken(api, request)
-        if job.api != RESPONSES or not job.background:
-            return self.when_done(request, job, hop=0, repeatable=repeatable)
         try:
-            return self.as_it_stands(job)
+            job = self.reading.settled(job)
+            if job.api == RESPONSES and job.background:
+                return self.as_it_stands(job)
         except AWS_ERRORS as error:
             raise _lost_sight(job.id, error) from None
+        return self.when_done(request, job, hop=0, repeatable=repeatable)
 
     def taken(self, api: str, request: Request) -> tuple[Job, bool]:
         """The job that a request makes, or made before, and whether the request may come again.
@@ -87,11 +90,11 @@ class Completions:
         if key is None:
             earlier, again = self.repeating.earlier(request, submission)
             if earlier is not None:
-                return self.reading.settled(earlier), True
+                return earlier, True
         job, replayed, _ = self.accepting.accept(
             caller, submission, key=key, trace_id=request.trace_id, again=again
         )
-        return self.reading.settled(job) if replayed else job, replayed or key is not None
+        return job, replayed or key is not None
 
     def as_it_stands(self, job: Job) -> dict[str, Any]:
         """A response whose end is not waited for."""
@@ -104,12 +107,15 @@ class Completions:
         hop = request.query.get("hop", "1")
         if not _HOP.fullmatch(hop) or int(hop) > HOPS_MAX:
             raise invalid(f"hop is 1 to {HOPS_MAX}.", param="hop")
+        kept = request.query.get("kept")
+        if kept not in (None, KEPT):
+            raise invalid(f"kept is {KEPT}, or is not there.", param="kept")
         public = str(request.parameters.get("id", ""))
         try:
             job = self.found(api, request)
         except AWS_ERRORS as error:
             raise _lost_sight(job_of(public, api), error) from None
-        return self.when_done(request, job, hop=int(hop))
+        return self.when_done(request, job, hop=int(hop), repeatable=kept is not None)
 
     def found(self, api: str, request: Request) -> Job:
         """The caller's job behind one of OpenAI's ids.
@@ -133,7 +139,8 @@ class Completions:
             request: Who waits.
             job: For what.
             hop: How often it was sent on.
-            repeatable: Whether the same request gives the same job.
+            repeatable: Whether the same request gives the same job. The client is sent on with
+                that: what it waits for may be another client's, too.
         """
         try:
             job, room = self.waiting.wait(request, job, self._wait_s(request))
@@ -149,10 +156,11 @@ class Completions:
             raise unfinished(job)
         path = request.path.rstrip("/")
         place = path if hop else f"{path}/{public_id(job)}"
+        kept = f"&kept={KEPT}" if repeatable else ""
         return answer(
             303,
             job_reference(job),
-            {"Location": f"{place}?hop={hop + 1}", "Retry-After": "0", **told_of(job.id)},
+            {"Location": f"{place}?hop={hop + 1}{kept}", "Retry-After": "0", **told_of(job.id)},
         )
 
     def _result(self, job: Job) -> dict[str, Any]:
@@ -172,12 +180,13 @@ class Completions:
         return answer(303, job_reference(job), {"Location": link, **told_of(job.id)})
 
     def _wait_s(self, request: Request) -> int:
-        """How long to wait: no longer than the client does, if it says how long that is."""
+        """How long to wait from now on: no longer than the client, if it says how long it does."""
         try:
             patience_s = float(request.headers.get("x-stainless-read-timeout", "inf"))
         except ValueError:
             patience_s = float("inf")
-        return int(max(1, min(self.policy.wait_s_max, patience_s - CLIENT_MARGIN_S)))
+        left_s = patience_s - CLIENT_MARGIN_S - (now_ms() - request.received_ms) / 1000
+        return int(max(1, min(self.policy.wait_s_max, left_s)))
 
     def _no_room(self, job: Job, room: Room, *, repeatable: bool) -> ApiError:
         """As many clients wait as may, or as many of this tenant's.

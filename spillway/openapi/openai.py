@@ -23,6 +23,12 @@ HOP = Parameter(
     schema={"type": "integer", "minimum": 1, "maximum": HOPS_MAX},
     says="How often the client was sent on to wait; it follows `Location`, and sets this never.",
 )
+KEPT = Parameter(
+    name="kept",
+    place="query",
+    schema={"type": "string", "enum": ["true"]},
+    says="That the job goes on if nobody can wait for it; like `hop`.",
+)
 WAITS_ON = Answer(
     status=303,
     says="It takes longer: the GET of `Location` waits on. An answer that is too large is there.",
@@ -75,7 +81,7 @@ def _asking(
             name=f"get{name}",
             group="OpenAI",
             summary="Wait on, and get the answer",
-            parameters=(_id(prefix), HOP),
+            parameters=(_id(prefix), HOP, KEPT),
             answers=(told, WAITS_ON),
             refusals=("invalid_value", "job_not_found", *WAITING),
         ),

@@ -103,6 +103,15 @@ def test_a_wait_ends_before_the_clients_own_patience(region: Region) -> None:
     assert region.now_s - started_s == 5
 
 
+def test_what_a_repetition_looked_for_is_taken_off_the_clients_patience(region: Region) -> None:
+    """Else it gives up just before it is answered, and repeats itself in vain."""
+    started_s = region.now_s
+    headers = REPEATED | {"X-Stainless-Read-Timeout": "10"}
+
+    assert region.ask(ROUTE, body=BODY, headers=headers).status == 303
+    assert region.now_s - started_s == 8
+
+
 @pytest.mark.parametrize(
     ("how", "values", "status", "code"),
     [
@@ -212,6 +221,46 @@ def test_a_repetition_never_takes_back_a_job_that_another_client_waits_for(
     assert (reply.status, reply.error["code"]) == (503, "no_room_to_wait")
     assert "x-should-retry" not in reply.headers, "the same repetition finds the same job"
     assert region.job(newest(region)).status == "queued"
+
+
+@pytest.mark.parametrize("who", [{"Idempotency-Key": "k"}, REPEATED])
+def test_who_is_sent_on_takes_back_no_job_that_others_may_wait_for(
+    region: Region, who: dict[str, str]
+) -> None:
+    """A client with a key comes again with it, and would be told that its job was cancelled."""
+    region.ask(ROUTE, body=BODY, headers={} if who is REPEATED else who)
+    first = region.ask(ROUTE, body=BODY, headers=who)
+    path, _, query = first.headers["Location"].partition("?")
+    public = path.rpartition("/")[2]
+    assert query == "hop=1&kept=true"
+    onward = region.ask(WAIT_ON, job=public, query={"hop": "1", "kept": "true"})
+    assert onward.headers["Location"] == f"{path}?hop=2&kept=true"
+    region.lambda_.full = True
+
+    reply = region.ask(WAIT_ON, job=public, query={"hop": "2", "kept": "true"})
+
+    assert (reply.status, reply.error["code"]) == (503, "no_room_to_wait")
+    assert reply.headers["X-Job-Id"] == newest(region)
+    assert region.job(newest(region)).status == "queued"
+    region.lambda_.full = False
+    region.after(1, lambda: region.complete(newest(region), ANSWER))
+    assert region.ask(ROUTE, body=BODY, headers=who).status == 200
+
+
+def test_a_job_that_is_found_is_told_of_though_its_end_cannot_be_written(region: Region) -> None:
+    """Past its deadline it has to be ended first: a fault then must name it all the same."""
+    ask(region)
+    job = newest(region)
+    region.sleep(HOPS_MAX * 26)
+
+    def refuse() -> None:
+        raise error("InternalServerError", "UpdateItem")
+
+    region.faults = {"UpdateItem": refuse}
+    reply = region.ask(ROUTE, body=BODY, headers=REPEATED)
+
+    assert (reply.status, reply.headers["x-should-retry"]) == (503, "false")
+    assert reply.headers["X-Job-Id"] == job
 
 
 def test_who_waits_past_the_deadline_is_told_that_it_has_passed(region: Region) -> None:
@@ -374,6 +423,13 @@ def test_a_hop_that_nobody_was_sent_is_refused(region: Region, hop: str) -> None
     reply = region.ask(WAIT_ON, job="embd-" + "a" * 26, query={"hop": hop})
 
     assert (reply.status, reply.error["param"]) == (400, "hop")
+
+
+@pytest.mark.parametrize("kept", ["", "1", "True", "true\r\nX-Forged: 1", "x" * 1000])
+def test_nobody_is_sent_on_to_keep_a_job_in_other_words(region: Region, kept: str) -> None:
+    """Whoever writes the address needs to hear of it; it is never copied into the next one."""
+    reply = region.ask(WAIT_ON, job="embd-" + "a" * 26, query={"hop": "1", "kept": kept})
+    assert (reply.status, reply.error["param"]) == (400, "kept")
 
 
 def test_ids_of_others_and_of_other_routes_are_unknown(region: Region) -> None:
