@@ -31,6 +31,8 @@ OFFER_KEPT_S = 600
 PLACES_KEPT_S = 600
 """How long it is remembered which places to wait a tenant held; by then all of them are free."""
 
+_BRINGING: Mapping[str, Any] = {"pk": {"S": "bringing"}}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateState:
@@ -329,10 +331,32 @@ class Gate:
         Returns:
             None if it is held now; else until when each place of the tenant is held.
         """
+        return self._hold(_places(tenant), place, who=who, until_ms=until_ms, now_ms=now_ms)
+
+    def leave_place(self, tenant: str, place: int, *, who: str) -> None:
+        """Hold a place no more, unless somebody else holds it by now."""
+        self._leave(_places(tenant), place, who=who)
+
+    def take_bringing(self, *, who: str, until_ms: int, now_ms: int) -> bool:
+        """Be the one dispatcher of the region that brings an upload; arguments as of `take_place`.
+
+        Returns:
+            Whether nobody else is, or was and has run out of time.
+        """
+        return self._hold(_BRINGING, 0, who=who, until_ms=until_ms, now_ms=now_ms) is None
+
+    def leave_bringing(self, *, who: str) -> None:
+        """Let another one bring uploads, unless another one does by now."""
+        self._leave(_BRINGING, 0, who=who)
+
+    def _hold(
+        self, key: Mapping[str, Any], place: int, *, who: str, until_ms: int, now_ms: int
+    ) -> Mapping[int, int] | None:
+        """Hold one of an item's places; as `take_place`."""
         try:
             self.client.update_item(
                 TableName=self.table,
-                Key=_places(tenant),
+                Key=key,
                 UpdateExpression="SET #until = :until, #who = :who, expires_s = :expires",
                 ConditionExpression="attribute_not_exists(#until) OR #until < :now OR #who = :who",
                 ExpressionAttributeNames={"#until": f"until_{place}", "#who": f"who_{place}"},
@@ -353,12 +377,11 @@ class Gate:
             }
         return None
 
-    def leave_place(self, tenant: str, place: int, *, who: str) -> None:
-        """Hold a place no more, unless somebody else holds it by now."""
+    def _leave(self, key: Mapping[str, Any], place: int, *, who: str) -> None:
         with suppress(self.client.exceptions.ConditionalCheckFailedException):
             self.client.update_item(
                 TableName=self.table,
-                Key=_places(tenant),
+                Key=key,
                 UpdateExpression="REMOVE #until, #who",
                 ConditionExpression="#who = :who",
                 ExpressionAttributeNames={"#until": f"until_{place}", "#who": f"who_{place}"},

@@ -17,6 +17,12 @@ PARTS_MAX = 1000
 """That ListParts tells at once (S3 API reference): five times as many as an upload can have."""
 
 
+class SilentError(BotoCoreError):
+    """A region gives no answer that may have what is looked for."""
+
+    fmt = "a region does not answer that may have the upload"
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A part that is there.
@@ -199,26 +205,34 @@ class UploadBuckets:
                 return f"s3://{bucket}/{name}"
         return None
 
-    def source(self, key: str, *, home: str) -> str | None:
+    def source(self, key: str, *, home: str, silent: set[str]) -> str | None:
         """A bucket that an upload can be brought from; None if no region has it any more.
 
+        Args:
+            key: Of the upload.
+            home: Its own region.
+            silent: Regions that are not asked, because they gave no answer before; who gives none
+                to this is added.
+
         Raises:
-            botocore.exceptions.ClientError: None that answers has it, and one does not answer.
+            SilentError: None that answers has it, and one does not answer.
         """
         if self.region == home:
             return None  # copies are of what is here: they are gone, or about to be
-        silence: ClientError | BotoCoreError | None = None
         others = [region for region in self._others(home) if region != self.region]
-        places = [(region, self.names.replica_bucket(region)) for region in others]
+        places = {region: self.names.replica_bucket(region) for region in others}
         # Its own region comes last: that it is away is why an upload has to be brought, mostly.
-        for region, bucket in (*places, (home, self.names.bucket(home))):
+        places[home] = self.names.bucket(home)
+        for region, bucket in places.items():
+            if region in silent:
+                continue
             try:
                 if self._size(region, bucket, key) is not None:
                     return bucket
-            except (ClientError, BotoCoreError) as error:
-                silence = error
-        if silence is not None:
-            raise silence
+            except (ClientError, BotoCoreError):
+                silent.add(region)
+        if silent & places.keys():
+            raise SilentError
         return None
 
     def bring(self, key: str, *, source: str) -> None:

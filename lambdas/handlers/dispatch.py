@@ -8,6 +8,7 @@ is delivered again, or a lease that sweep finds.
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,13 +116,23 @@ class Missing:
 
 
 @dataclass(slots=True)
-class Round:
-    """What one round did.
+class Away:
+    """What a run met of uploads that are not here.
 
-    `missing` is the whole run's: the one upload that it brings in the end.
+    Attributes:
+        missing: The one that it brings in the end.
+        silent: Regions that gave no answer: no round has the time for ten time-outs.
     """
 
-    missing: list[Missing]
+    missing: Missing | None = None
+    silent: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Round:
+    """What one round did; `away` is the whole run's."""
+
+    away: Away
     started: Counter[str] = field(default_factory=Counter)
     done: list[Ticket] = field(default_factory=list)
     kept: set[str] = field(default_factory=set)
@@ -163,42 +174,50 @@ class Dispatcher:
         """
         model = self.policy.models.get(bell.model)
         total: Counter[str] = Counter()
-        missing: list[Missing] = []
+        away = Away()
         if model is None:
             logger.warning("bell for an unknown model")
             return total
         for _ in range(ROUNDS_MAX):
-            if time_left_ms() < (BRINGING_MS_MIN if missing else TIME_LEFT_MS_MIN):
+            # One more round must leave the time to bring what is missing, or nobody ever would.
+            if time_left_ms() < TIME_LEFT_MS_MIN + (BRINGING_MS_MIN if away.missing else 0):
                 self.functions.ring(model=model.name, tier=None, jobs=None)
                 break
-            more, started = self._round(model, bell, missing)
+            more, started = self._round(model, bell, away)
             total += started
             if not more:
                 break
-        for each in missing:
-            self._bring(model, each, time_left_ms)
+        if away.missing is not None:
+            self._bring(model, away.missing, time_left_ms)
         return total
 
     def _bring(self, model: Model, missing: Missing, time_left_ms: Any) -> None:
         """Copy an upload here, when all other work is done: its job waits without a slot.
 
         Its message is hidden meanwhile, and shows by itself if this dies; a copy that got no
-        answer may be there then.
+        answer may be there then. One dispatcher of a region does that at a time: the others are
+        there for jobs that can begin.
         """
         if time_left_ms() < BRINGING_MS_MIN:
             self._later(model, missing.ticket)
             self.functions.ring(model=model.name, tier=None, jobs=None)
             return
+        who, at_ms = uuid.uuid4().hex[:12], now_ms()
         try:
+            if not self.gate.take_bringing(who=who, until_ms=at_ms + BRINGING_MS_MIN, now_ms=at_ms):
+                self._later(model, missing.ticket, least_s=BRINGING_MS_MIN // 1000)
+                return
             self.uploads.bring(missing.key, source=missing.source)
             self.queues.put_back(model.name, missing.ticket, after_s=0)
             logger.info("upload brought", job_id=missing.ticket.job)
         except AWS_ERRORS as error:
             logger.warning("upload not brought", job_id=missing.ticket.job, reason=reason(error))
             self._later(model, missing.ticket)
+        with suppress(*AWS_ERRORS):  # else it ends by itself
+            self.gate.leave_bringing(who=who)
         self.functions.ring(model=model.name, tier=None, jobs=None)
 
-    def _round(self, model: Model, bell: Bell, missing: list[Missing]) -> tuple[bool, Counter[str]]:
+    def _round(self, model: Model, bell: Bell, away: Away) -> tuple[bool, Counter[str]]:
         at_ms = now_ms()
         state = self.gate.state(model.name)
         if not self._may_start(state, at_ms):
@@ -224,7 +243,7 @@ class Dispatcher:
             if lone and bell.tier is not None
             else dispatch.plan(number, self.policy.tiers, state.credits)
         )
-        result = Round(missing)
+        result = Round(away)
         try:
             if not self.gate.reserve(model.name, tokens, capacity=usable):
                 return True, nothing
@@ -412,7 +431,7 @@ class Dispatcher:
     def _hand_over(self, model: Model, ticket: Ticket, job: Job, slot: str, result: Round) -> None:
         """Invoke the endpoint, and be done with the message unless that may be tried again."""
         try:
-            self._invoke(model, job)
+            self._invoke(model, job, result.away.silent)
             result.started[ticket.tier] += 1
         except ElsewhereError as elsewhere:
             if elsewhere.source is not None:
@@ -450,11 +469,15 @@ class Dispatcher:
         A run brings one. The others' messages are hidden for as long, so that no round meets them
         again and again while jobs behind them wait.
         """
-        self._defer(job, slot, result)
-        if result.missing:
+        # Who started it before and died has handed nothing over: there was nothing to hand over.
+        held = job.slot or slot
+        self._defer(job, held, result)
+        if held != slot:
+            self.gate.release(model.name, {held})
+        if result.away.missing is not None:
             self._later(model, ticket, least_s=BRINGING_MS_MIN // 1000)
         elif job.input_key is not None:
-            result.missing.append(Missing(key=job.input_key, source=source, ticket=ticket))
+            result.away.missing = Missing(key=job.input_key, source=source, ticket=ticket)
 
     def _defer(self, job: Job, slot: str, result: Round) -> None:
         """Let an attempt wait again that cannot begin: it is not used up, however long that lasts.
@@ -470,7 +493,7 @@ class Dispatcher:
         elif outcome.job is not None:  # cancelled meanwhile: nothing is at work on it
             self.endings.over(outcome.job, attempt=job.attempt, now_ms=now_ms())
 
-    def _invoke(self, model: Model, job: Job) -> None:
+    def _invoke(self, model: Model, job: Job, silent: set[str]) -> None:
         body, location = None, None
         if job.input is not None:
             body = payloads.unpack(job.input)
@@ -478,7 +501,7 @@ class Dispatcher:
             home = job.stored or job.home
             location = self.uploads.location(job.input_key, home=home)
             if location is None:
-                raise ElsewhereError(self.uploads.source(job.input_key, home=home))
+                raise ElsewhereError(self.uploads.source(job.input_key, home=home, silent=silent))
         elif job.input_key is not None:
             location = self.payloads.location(
                 job.input_key, stored=job.stored or job.home, copied=job.copied

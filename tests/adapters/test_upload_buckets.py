@@ -8,7 +8,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from lambdas.adapters.uploads import UploadBuckets
+from lambdas.adapters.uploads import SilentError, UploadBuckets
 from lambdas.domain.names import Names
 
 REGIONS = ("us-east-1", "us-east-2", "us-west-2")
@@ -62,7 +62,7 @@ def test_a_copy_is_brought_from_whichever_region_has_one(clients: Any) -> None:
     there = store(clients, THIRD)
     assert there.location(KEY, home=HOME) is None
 
-    source = there.source(KEY, home=HOME)
+    source = there.source(KEY, home=HOME, silent=set())
     assert source == NAMES.replica_bucket(NEXT)
     for _ in range(2):
         there.bring(KEY, source=source)
@@ -78,17 +78,30 @@ def test_an_upload_that_is_gone_is_told_from_one_that_may_come(clients: Any, reg
     """A job whose input may come waits; a job whose input cannot come ends."""
     here = store(clients, region)
 
-    assert (here.location(KEY, home=HOME), here.source(KEY, home=HOME)) == (None, None)
+    assert here.location(KEY, home=HOME) is None
+    assert here.source(KEY, home=HOME, silent=set()) is None
+
+
+@pytest.mark.parametrize("region", [NEXT, THIRD])
+def test_a_region_that_gives_no_answer_is_asked_once(clients: Any, region: str) -> None:
+    """Each time-out is seconds of a round that has fifteen for ten jobs."""
+    asked: list[str] = []
 
     class Away:
         def head_object(self, **_: Any) -> Any:
+            asked.append(HOME)
             clients(HOME).get_object(Bucket="no-such-bucket-of-ours", Key=KEY)
 
     some: Any = lambda place: Away() if place == HOME else clients(place)  # noqa: E731 one line
-    silent = UploadBuckets(some, clients, NAMES, region, REGIONS)
-    if region != HOME:
-        with pytest.raises(clients(HOME).exceptions.ClientError):
-            silent.source(KEY, home=HOME)
+    here, silent = UploadBuckets(some, clients, NAMES, region, REGIONS), set[str]()
+    for _ in range(2):
+        with pytest.raises(SilentError):
+            here.source(KEY, home=HOME, silent=silent)
+
+    assert (asked, silent) == ([HOME], {HOME})
+    (other,) = {NEXT, THIRD} - {region}
+    put(clients, other, NAMES.replica_bucket(other))
+    assert here.source(KEY, home=HOME, silent=silent) == NAMES.replica_bucket(other)
 
 
 def test_copies_are_told_apart_from_regions_that_do_not_answer(clients: Any) -> None:

@@ -11,6 +11,7 @@ from lambdas.domain import uploads
 from lambdas.domain.batch_lines import INPUT_BYTES_MAX
 from lambdas.domain.job import Status
 from lambdas.domain.uploads import PART_BYTES_MIN
+from lambdas.handlers.dispatch import BRINGING_MS_MIN
 from tests.handlers.region import HERE, MODEL, NEXT, THIRD, DiedError, Region, aws
 from tests.handlers.uploading import (
     CONTENT,
@@ -463,6 +464,101 @@ def test_a_dispatcher_that_dies_of_a_copy_loses_nothing(region: Region, operatio
 
     assert region.job(job).status is Status.IN_PROGRESS
     assert there.operations().count("CopyObject") == (2 if operation == "CopyObject" else 1)
+
+
+def test_uploads_that_take_long_to_be_looked_for_are_brought_all_the_same(region: Region) -> None:
+    """Else a hundred of them would have each run look at all, and none be begun."""
+    there = region.elsewhere(NEXT)
+    jobs = [_far_from_its_input(region, there) for _ in range(12)]
+    there.faults["HeadObject"] = lambda: there.sleep(1)
+
+    dispatch(there)
+
+    assert there.operations().count("CopyObject") == 1
+    assert {region.job(job).attempt for job in jobs} == {1}
+
+
+def test_one_dispatcher_of_a_region_brings_uploads_at_a_time(region: Region) -> None:
+    """All of them at it would leave nobody to start jobs that people wait for."""
+    there, beside = region.elsewhere(NEXT), region.elsewhere(NEXT)
+    first = _far_from_its_input(region, there)
+    later: list[str] = []
+
+    def meanwhile() -> None:
+        later.append(_far_from_its_input(region, beside))
+        quick = beside.submitted("quick")
+        assert dispatch(beside) == {"standard": 1}
+        assert region.job(quick).status is Status.IN_PROGRESS
+        assert "CopyObject" not in beside.operations()
+
+    there.faults["CopyObject"] = meanwhile
+    dispatch(there)
+    beside.sleep(HIDDEN_S + 1)
+    dispatch(beside)
+
+    assert region.job(first).status is Status.IN_PROGRESS
+    assert beside.operations().count("CopyObject") == 1
+    assert (region.job(later[0]).status, region.job(later[0]).attempt) == (Status.QUEUED, 1)
+
+
+def test_who_died_bringing_an_upload_is_not_waited_for(region: Region) -> None:
+    """Nobody would bring one any more."""
+    there = region.elsewhere(NEXT)
+    job = _far_from_its_input(region, there)
+    gate = Gate(aws("dynamodb"), region.names.gate)
+    at_ms = int(1000 * region.now_s)
+    assert gate.take_bringing(who="died", until_ms=at_ms + BRINGING_MS_MIN, now_ms=at_ms)
+
+    dispatch(there)
+    assert "CopyObject" not in there.operations()
+    assert region.job(job).status is Status.QUEUED
+    there.sleep(BRINGING_MS_MIN / 1000 + 1)
+    dispatch(there)
+
+    assert there.operations().count("CopyObject") == 1
+
+
+def test_one_silent_region_takes_no_round_all_its_time(region: Region) -> None:
+    """A time-out is some seconds, of which a run has sixty: one that is killed leaks its slots."""
+    there = region.elsewhere(NEXT)
+    jobs = [_far_from_its_input(region, there) for _ in range(4)]
+    for upload in {region.job(job).upload or "" for job in jobs}:
+        forget(region, upload, THIRD)
+    there.faults["HeadObject"] = _away(there, HERE)
+    before = len(there.calls)
+
+    dispatch(there)
+
+    asked = [
+        params
+        for operation, params in there.calls[before:]
+        if operation == "HeadObject" and params["Bucket"] == region.names.bucket(HERE)
+    ]
+    assert len(asked) == 1
+    assert {(region.job(job).status, region.job(job).attempt) for job in jobs} == {
+        (Status.QUEUED, 1)
+    }
+    assert slots(region) == 0
+
+
+def test_a_job_that_waits_for_its_upload_holds_no_slot_of_a_run_that_failed(region: Region) -> None:
+    """Its lease is for hours of a model's work, and would keep the slot from other jobs as long."""
+    there = region.elsewhere(NEXT)
+    job = _far_from_its_input(region, there)
+
+    def refuse() -> None:
+        if "REMOVE" in there.calls[-1][1]["UpdateExpression"]:
+            del there.faults["UpdateItem"]
+            _refuse()
+
+    there.faults = {"UpdateItem": refuse, "CopyObject": _refuse}
+    dispatch(there)
+    assert (region.job(job).status, slots(region)) == (Status.IN_PROGRESS, 1)
+    there.sleep(HIDDEN_S + 1)
+    dispatch(there)
+
+    assert (region.job(job).status, region.job(job).attempt) == (Status.QUEUED, 1)
+    assert slots(region) == 0
 
 
 def _far_from_its_input(region: Region, there: Region) -> str:

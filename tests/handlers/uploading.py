@@ -70,7 +70,10 @@ def dispatch(region: Region, *, left_s: float = 60) -> Mapping[str, int]:
         breaker=Breaker(),
         may_start_ms=at_ms + 60_000,
     )
-    context = SimpleNamespace(get_remaining_time_in_millis=lambda: int(1000 * left_s))
+    until_s = region.now_s + left_s
+    context = SimpleNamespace(
+        get_remaining_time_in_millis=lambda: int(1000 * (until_s - region.now_s))
+    )
     started: Mapping[str, int] = region.handler(dispatching)({"model": MODEL}, context)
     return started
 
