@@ -35,6 +35,9 @@ POLL_S = 5.0
 ROUNDS_MAX = 10_000
 BATCHES_MAX = 50
 """Batches that are brought on in one round; the next round goes on."""
+TAKEN_OVER_MAX = 100
+"""Batches of another region that become this one's in one round: thousands of them at once would
+take all the time of a run, and this region's own have turns in between."""
 TIME_LEFT_MS_MIN = 120_000
 """For one step: to check a file of 200 MB, to collect a block of large answers, to put a file of
 1 GB together. A step that is cut short is begun again."""
@@ -137,7 +140,7 @@ class Batches:
         What the other one has of their pieces cannot be counted on. Their jobs can: they have the
         same ids wherever they are asked for.
         """
-        for identity, _ in self.records.unfinished(region):
+        for identity, _ in self.records.unfinished(region)[:TAKEN_OVER_MAX]:
             batch = self.records.get(identity)
             if batch is not None and batch.owner == region and not batch.tidied:
                 anew = {} if batch.status.terminal else RESTARTED

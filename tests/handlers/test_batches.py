@@ -527,14 +527,8 @@ def test_a_list_goes_on_behind_a_batch_that_is_forgotten(
     assert ([each["id"] for each in page["data"]], page["has_more"]) == ([made[1]], True)
 
 
-def test_a_lost_regions_batch_goes_on_in_another(region: Region) -> None:
-    """Its pieces went with its region; its file and its jobs did not."""
-    batch = begun(region, [line(n) for n in range(3)])
-    work(region)
-    made = set(jobs(region))
-    for _, key in region.objects():
-        if key.startswith("batches/"):
-            aws("s3", HERE).delete_object(Bucket=region.names.bucket(HERE), Key=key)
+def lose(region: Region) -> None:
+    """Let the others see that the first region is lost."""
     aws("dynamodb").put_item(
         TableName=region.names.ledger,
         Item={
@@ -545,6 +539,17 @@ def test_a_lost_regions_batch_goes_on_in_another(region: Region) -> None:
         },
     )
     region.see(peers={HERE: {"state": "lost"}}, lease=LEASE)
+
+
+def test_a_lost_regions_batch_goes_on_in_another(region: Region) -> None:
+    """Its pieces went with its region; its file and its jobs did not."""
+    batch = begun(region, [line(n) for n in range(3)])
+    work(region)
+    made = set(jobs(region))
+    for _, key in region.objects():
+        if key.startswith("batches/"):
+            aws("s3", HERE).delete_object(Bucket=region.names.bucket(HERE), Key=key)
+    lose(region)
     there = region.elsewhere(NEXT)
     work(there)
     assert view(region, batch)["status"] == "in_progress"
@@ -557,6 +562,25 @@ def test_a_lost_regions_batch_goes_on_in_another(region: Region) -> None:
     output = view(region, batch)["output_file_id"]
     assert (region.names.bucket(NEXT), f"outputs/{output}") in region.objects()
     assert len(content(there, output)) == 3
+
+
+def test_thousands_of_a_lost_regions_batches_do_not_hold_up_all_others(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is over before the last one is taken over would not have brought one on."""
+    monkeypatch.setattr(batches, "TAKEN_OVER_MAX", 1)
+    both = [begun(region, [line(number)], tenant=f"tenant-{number}") for number in range(2)]
+    lose(region)
+    there = region.elsewhere(NEXT)
+    work(there)
+
+    steps = [
+        "take" if operation == "UpdateItem" and "#owner" in params["UpdateExpression"] else "cut"
+        for operation, params in there.calls
+        if operation in {"UpdateItem", "PutObject"}
+    ]
+    assert steps.index("cut") == 1
+    assert steps.count("take") == len(both)
 
 
 @pytest.mark.parametrize("lease", [{"state": "drained", "until_ms": 10**15}, {"until_ms": 1}])
