@@ -95,8 +95,9 @@ class Directory:
 
         The tenant's item names the key that was made last. A key is put before it stands there, and
         only who looked after the last one's put may write over that: anybody else's key is taken
-        away again, and was never shown. Operators who reach different regions in the same second
-        are not kept apart: commands go to the first region that answers.
+        away again, and was never shown. A command that ends in between leaves a key that nobody
+        knows: it takes room until it is revoked by its id. Operators who reach different regions in
+        the same second are not kept apart: commands go to the first region that answers.
         """
         for _ in range(TRIES_MAX):
             last = (self.tenant(tenant) or {}).get("last_key")

@@ -59,7 +59,7 @@ class Permissions:
         return [self._table(self.deployment.names.ledger, "GetItem")]
 
     def linger(self) -> list[Grant]:
-        """The same."""
+        """Look at one job, as `wait` does."""
         return self.wait()
 
     def dispatch(self) -> list[Grant]:

@@ -35,7 +35,7 @@ class Responses:
         """`GET /v1/responses/{id}`: as it stands, or for who was sent on to wait, its end."""
         if request.query.get("stream", "false") != "false":
             raise invalid(f"stream is {STREAM}.", param="stream")
-        if "hop" in request.query:
+        if request.query.keys() & {"hop", "kept"}:
             return self.completions.get(RESPONSES, request)
         return self.completions.as_it_stands(self.completions.found(RESPONSES, request))
 

@@ -3,7 +3,8 @@
 Most waits are in the open places, those of the function `wait`: first come, first served, and
 counted by nobody but Lambda. Only a client that finds them taken is given one of the places that
 are kept, those of `linger`, of which each tenant holds a few at most. So a tenant that takes all
-open places, and these few, leaves the others room to wait, and no wait is paid for twice meanwhile.
+open places, and these few, leaves the others room to wait; and while places are open, nobody pays
+for the counting.
 """
 
 import secrets

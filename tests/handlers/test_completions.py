@@ -428,8 +428,9 @@ def test_a_hop_that_nobody_was_sent_is_refused(region: Region, hop: str) -> None
 @pytest.mark.parametrize("kept", ["", "1", "True", "true\r\nX-Forged: 1", "x" * 1000])
 def test_nobody_is_sent_on_to_keep_a_job_in_other_words(region: Region, kept: str) -> None:
     """Whoever writes the address needs to hear of it; it is never copied into the next one."""
-    reply = region.ask(WAIT_ON, job="embd-" + "a" * 26, query={"hop": "1", "kept": kept})
-    assert (reply.status, reply.error["param"]) == (400, "kept")
+    for route, prefix in ((WAIT_ON, "embd-"), ("GET /v1/responses/{id}", "resp_")):
+        reply = region.ask(route, job=prefix + "a" * 26, query={"kept": kept})
+        assert (reply.status, reply.error["param"]) == (400, "kept")
 
 
 def test_ids_of_others_and_of_other_routes_are_unknown(region: Region) -> None:
