@@ -31,6 +31,9 @@ WINDOW_S = 86_400
 GRACE_MS = 10_800_000
 """Three hours after its window a batch ends whatever its jobs do: longer than any attempt that
 began within it, and the end of one whose model is no longer there."""
+REFUSED_GRACE_MS = 2 * GRACE_MS
+"""So long after its window a batch ends that AWS refuses to bring on, without its answers: an
+outage is waited for, pieces that are gone are not."""
 PATIENCE_MS = 600_000
 """A cancelled batch ends within ten minutes, as OpenAI promises; so does one that has expired."""
 ENDPOINTS = {

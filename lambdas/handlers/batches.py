@@ -18,7 +18,15 @@ from lambdas.adapters.leases import Leases
 from lambdas.adapters.logs import logger
 from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.payloads import Payloads
-from lambdas.domain.batches import GRACE_MS, RESTARTED, Batch, Step, in_turn, next_step
+from lambdas.domain.batches import (
+    GRACE_MS,
+    REFUSED_GRACE_MS,
+    RESTARTED,
+    Batch,
+    Step,
+    in_turn,
+    next_step,
+)
 from lambdas.domain.policy import Policy
 from lambdas.domain.regions import DRAINED, LOST, fenced
 from lambdas.handlers.collecting import Collecting
@@ -175,21 +183,22 @@ class Batches:
             except AWS_ERRORS as error:
                 logger.error("batch not brought on", batch_id=identity, reason=reason(error))
                 self.standstill.stood(identity)
+                self._give_up(mine[identity], grace_ms=REFUSED_GRACE_MS)
                 continue
             except Exception as error:  # noqa: BLE001 one batch is not to end all others' work
                 logger.error("batch not understood", batch_id=identity, reason=reason(error))
                 faults.append(error)
                 self.standstill.stood(identity)
-                self._give_up(mine[identity])
+                self._give_up(mine[identity], grace_ms=GRACE_MS)
                 continue
             self.standstill.went_on(identity)
             made += int(done)
             waiting = waiting or not (done or self.lines.rests(mine[identity]))
         return made, waiting
 
-    def _give_up(self, batch: Batch) -> None:
+    def _give_up(self, batch: Batch, *, grace_ms: int) -> None:
         """End a batch with which something goes wrong for longer than any may take."""
-        if batch.status.terminal or now_ms() < batch.expires_ms + GRACE_MS:
+        if batch.status.terminal or now_ms() < batch.expires_ms + grace_ms:
             return
         try:
             self.finishing.end(batch)

@@ -13,7 +13,14 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 from lambdas.adapters.batches import BatchRecords
 from lambdas.adapters.signing import PREFIX
 from lambdas.adapters.usage import UsageCounters
-from lambdas.domain.batches import GRACE_MS, PATIENCE_MS, RESTARTED, Batch, BatchStatus
+from lambdas.domain.batches import (
+    GRACE_MS,
+    PATIENCE_MS,
+    REFUSED_GRACE_MS,
+    RESTARTED,
+    Batch,
+    BatchStatus,
+)
 from lambdas.domain.job import Status
 from lambdas.handlers import batches, lines
 from lambdas.handlers.counting import QUOTA_KEPT_S
@@ -739,6 +746,25 @@ def test_a_fault_in_one_batch_is_told_after_the_others_turns(
     with pytest.raises(KeyError):
         work(region)
     assert view(region, lost, tenant="unlucky")["status"] == "expired"
+
+
+def test_a_batch_that_aws_refuses_to_bring_on_ends_at_last(region: Region) -> None:
+    """An alarm rings for as long as it does not, and its client polls for as long."""
+    batch = begun(region, [line(0)])
+    work(region)
+    answer(region)
+    pieces = [key for _, key in region.objects() if key.startswith(f"batches/{batch}/")]
+    for key in pieces:
+        aws("s3").delete_object(Bucket=region.names.bucket(HERE), Key=key)
+    region.sleep(DAY_S + GRACE_MS / 1000)
+    work(region)
+    assert view(region, batch)["status"] == "in_progress", "an outage is waited for"
+
+    region.sleep((REFUSED_GRACE_MS - GRACE_MS) / 1000)
+    work(region)
+
+    assert pieces
+    assert view(region, batch)["status"] == "expired"
 
 
 def test_batches_that_come_to_nothing_are_told_and_waiting_is_no_standstill(
