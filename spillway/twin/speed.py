@@ -16,6 +16,7 @@ from functools import lru_cache
 from io import BytesIO
 from typing import Any, Final
 from unittest.mock import patch
+from urllib.parse import urlparse
 
 from botocore import session
 from moto import backends
@@ -30,7 +31,7 @@ from moto.core.request import (
     environ_key_for_header,
     normalize_request,
 )
-from moto.core.utils import camelcase_to_underscores, method_names_from_class
+from moto.core.utils import camelcase_to_underscores, method_names_from_class, utcnow
 from moto.dynamodb.comparisons import ConditionExpressionParser
 from moto.dynamodb.models.dynamo_type import Item
 from moto.dynamodb.models.table import Table
@@ -44,8 +45,13 @@ from moto.dynamodb.parsing.ast_nodes import (  # type: ignore[attr-defined]
 from moto.dynamodb.parsing.expressions import (  # type: ignore[attr-defined]
     UpdateExpressionParser,
 )
+from moto.iam.models import mark_account_as_visited
+from moto.kms import models as kms
+from moto.kms.utils import generate_private_key
 from moto.moto_api._internal import mock_random
+from moto.utilities.utils import get_partition
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import http_date
 
 REMEMBERED_MAX: Final = 50_000
 """Fields by object type, and expressions: some hundreds in practice."""
@@ -75,6 +81,8 @@ def faster() -> ExitStack:
         (BotocoreStubber, "process_request", _process_request),
         (Table, "all_items", _all_items),
         (Item, "project", _project),
+        (kms, "generate_private_key", _private_key),
+        (responses.BaseResponse, "setup_class", _setup_class),
         # Each session would read and parse the descriptions of its services anew.
         (session, "create_loader", lru_cache(maxsize=None)(session.create_loader)),
     ):
@@ -222,6 +230,67 @@ def _request_id(headers: dict[str, Any] | None = None) -> str:
     if headers is not None:
         headers["x-amzn-requestid"] = identity
     return identity
+
+
+_original_private_key = generate_private_key
+
+
+def _private_key(key_spec: str) -> Any:
+    """Keys that encrypt have no private part; moto gives them one, which takes 0.1 s."""
+    return None if key_spec == "SYMMETRIC_DEFAULT" else _original_private_key(key_spec)
+
+
+_original_setup_class = responses.BaseResponse.setup_class
+
+
+def _setup_class(
+    response: Any,
+    request: Any,
+    full_url: str | None = None,
+    headers: Any = None,
+    use_raw_body: bool | None = None,  # noqa: FBT001 as moto has it
+) -> None:
+    """Take in a request of the JSON protocol without looking for a form or a query in it."""
+    environ = request.environ
+    simple = (
+        full_url in (None, request.raw_url)
+        and not (response.use_raw_body if use_raw_body is None else use_raw_body)
+        and "HTTP_X_AMZ_TARGET" in environ
+        and "HTTP_X_MOTO_ACCOUNT_ID" in environ
+        and environ.get("CONTENT_TYPE", "").startswith("application/x-amz-json")
+        and not environ.get("QUERY_STRING")
+        and not environ.get("HTTP_CONTENT_ENCODING")
+    )
+    if not simple:
+        _original_setup_class(response, request, full_url, headers, use_raw_body)
+        return
+    url = request.raw_url
+    response.is_werkzeug_request = request.from_wsgi_server
+    response.normalized_request = request
+    response.parsed_url = parsed = urlparse(url)
+    response.raw_body = request.data
+    response.body = request.data.decode()
+    response.form_data = {}
+    response.querystring = response.data = {}
+    response.uri, response.path, response.raw_path = url, parsed.path, request.raw_path
+    response.method = request.method
+    response.region = response.get_region_from_url(request, url)
+    response.partition = get_partition(response.region)
+    response.uri_match = {}
+    response.headers = request.headers
+    response.response_headers = {"server": "amazon.com"}
+    if not response.is_werkzeug_request:
+        response.response_headers["date"] = http_date(utcnow())
+    if response.automated_parameter_parsing:
+        response.parse_parameters(request)
+    response.access_key = response.get_access_key()
+    response.current_account = response.get_current_account()
+    mark_account_as_visited(
+        account_id=response.current_account,
+        access_key=response.access_key,
+        service=response.service_name,
+        region=response.region,
+    )
 
 
 _METHODS: Final[dict[str, Callable[..., Any]]] = {}

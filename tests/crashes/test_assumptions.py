@@ -46,7 +46,7 @@ def stacks(request: pytest.FixtureRequest, spillway_config: Path) -> Iterator[St
 )
 def test_jobs_end_once_whatever_aws_does(stacks: Stacks) -> None:
     """The first real deployment must not be the first time that we see the other answer."""
-    stacks.run_for(70)
+    stacks.run_for(20)
     client = stacks.http_client()
     flaky = {"left": 2}
 

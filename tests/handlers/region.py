@@ -18,7 +18,7 @@ import boto3
 from botocore.exceptions import ClientError
 from time_machine import Traveller
 
-from config.schema import load
+from config.schema import Deployment, load
 from lambdas.adapters.gate import Gate
 from lambdas.adapters.ledger import Ledger
 from lambdas.domain import payloads
@@ -33,6 +33,11 @@ START_S = 1_700_000_000
 LEASE = {"epoch": 1, "state": "serving", "until_ms": 10**15}
 HERE, NEXT, THIRD = "us-east-1", "us-east-2", "us-west-2"
 MODEL = "embedder"
+
+
+@cache
+def _deployment() -> Deployment:
+    return load(CONFIG)
 
 
 @cache
@@ -136,7 +141,7 @@ class Region:
     now_s: float = START_S
 
     def __post_init__(self) -> None:
-        deployment = load(CONFIG)
+        deployment = _deployment()
         self.policy: Policy = deployment.policy()
         self.names = deployment.names
         self.lambda_ = Lambda(self)
