@@ -96,8 +96,9 @@ def test_the_examples_of_the_python_client_run(
     for name in ("HTTPTransport", "AsyncHTTPTransport"):
         monkeypatch.setattr(f"httpx._client.{name}", lambda **_: Hosts(stacks))
     monkeypatch.setattr("httpx2._client.HTTPTransport", lambda **_: Hosts2(stacks))
-    # A virtual clock belongs to one thread.
-    monkeypatch.setitem(Client.__init__.__kwdefaults__ or {}, "concurrency", 1)
+    # A virtual clock belongs to one thread, and who sleeps lets it pass.
+    for name, value in {"concurrency": 1, "sleep": stacks.run_for}.items():
+        monkeypatch.setitem(Client.__init__.__kwdefaults__ or {}, name, value)
     monkeypatch.setenv("SPILLWAY_URL", "https://us-east-1.twin")
     for name in ("SPILLWAY_API_KEY", "EU_KEY", "US_KEY"):
         monkeypatch.setenv(name, stacks.api_key)
