@@ -8,7 +8,6 @@ is delivered again, or a lease that sweep finds.
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +20,19 @@ from lambdas.adapters.ledger import Attempt, Ledger, Outcome
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.queues import RECEIVE_MAX, Queues, Ticket
-from lambdas.adapters.uploads import UploadBuckets
 from lambdas.domain import capacity, dispatch, payloads, shares
 from lambdas.domain.job import Job, Status
 from lambdas.domain.policy import Model, Policy
 from lambdas.domain.retries import again_s
 from lambdas.domain.shares import Plan
+from lambdas.handlers.bringing import (
+    BRINGING_MS_MIN,
+    Away,
+    Bringing,
+    Brought,
+    ElsewhereError,
+    Missing,
+)
 from lambdas.handlers.endings import Endings
 from lambdas.handlers.ports import endings, payload_store, upload_buckets
 from lambdas.wiring import SEND_ONCE, Execution, Function, Handler
@@ -35,8 +41,6 @@ ROUNDS_MAX = 60
 """Rounds of one run: the time limit ends a run long before."""
 TIME_LEFT_MS_MIN = 15_000
 """A round of ten jobs must fit into what is left of the function's time."""
-BRINGING_MS_MIN = 30_000
-"""To bring an upload takes the 26 s of a copy at most (`LARGE_COPIES`), and a bell."""
 UNKNOWN_JOB_MS = 60_000
 """A message precedes its ledger item; one whose job is still unknown after this is dropped."""
 EARLY_PAUSES_S = (0.05, 0.1, 0.2)
@@ -94,40 +98,6 @@ class Versions:
         return shares.choose_version(carrying, ticket.job or "", ticket.attempt)
 
 
-class ElsewhereError(Exception):
-    """An uploaded input is not in this region.
-
-    Attributes:
-        source: A bucket that has it; None if it is gone.
-    """
-
-    def __init__(self, source: str | None) -> None:
-        super().__init__(source)
-        self.source = source
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
-    """An upload that has to be brought, and the message of its job."""
-
-    key: str
-    source: str
-    ticket: Ticket
-
-
-@dataclass(slots=True)
-class Away:
-    """What a run met of uploads that are not here.
-
-    Attributes:
-        missing: The one that it brings in the end.
-        silent: Regions that gave no answer: no round has the time for ten time-outs.
-    """
-
-    missing: Missing | None = None
-    silent: set[str] = field(default_factory=set)
-
-
 @dataclass(slots=True)
 class Round:
     """What one round did; `away` is the whole run's."""
@@ -157,7 +127,7 @@ class Dispatcher:
     queues: Queues
     endpoints: Endpoints
     payloads: Payloads
-    uploads: UploadBuckets
+    bringing: Bringing
     functions: Functions
     endings: Endings
     pause: Callable[[float], None]
@@ -192,29 +162,17 @@ class Dispatcher:
         return total
 
     def _bring(self, model: Model, missing: Missing, time_left_ms: Any) -> None:
-        """Copy an upload here, when all other work is done: its job waits without a slot.
+        """Bring the upload that is missing, when all other work is done; its message is hidden.
 
-        Its message is hidden meanwhile, and shows by itself if this dies; a copy that got no
-        answer may be there then. One dispatcher of a region does that at a time: the others are
-        there for jobs that can begin.
+        It shows by itself if this dies; a copy that got no answer may be there then.
         """
-        if time_left_ms() < BRINGING_MS_MIN:
-            self._later(model, missing.ticket)
-            self.functions.ring(model=model.name, tier=None, jobs=None)
-            return
-        who, at_ms = uuid.uuid4().hex[:12], now_ms()
-        try:
-            if not self.gate.take_bringing(who=who, until_ms=at_ms + BRINGING_MS_MIN, now_ms=at_ms):
-                self._later(model, missing.ticket, least_s=BRINGING_MS_MIN // 1000)
-                return
-            self.uploads.bring(missing.key, source=missing.source)
-            self.queues.put_back(model.name, missing.ticket, after_s=0)
-            logger.info("upload brought", job_id=missing.ticket.job)
-        except AWS_ERRORS as error:
-            logger.warning("upload not brought", job_id=missing.ticket.job, reason=reason(error))
-            self._later(model, missing.ticket)
-        with suppress(*AWS_ERRORS):  # else it ends by itself
-            self.gate.leave_bringing(who=who)
+        brought = Brought.NOT
+        if time_left_ms() >= BRINGING_MS_MIN:
+            brought = self.bringing.bring(missing)
+        if brought is Brought.BESIDE:
+            self._later(model, missing.ticket, least_s=BRINGING_MS_MIN // 1000)
+            return  # who is at it rings when the next one may be brought
+        self._later(model, missing.ticket, at_once=brought is Brought.HERE)
         self.functions.ring(model=model.name, tier=None, jobs=None)
 
     def _round(self, model: Model, bell: Bell, away: Away) -> tuple[bool, Counter[str]]:
@@ -361,9 +319,11 @@ class Dispatcher:
             self.queues.delete(model.name, tier, [t for t in result.done if t.tier == tier])
         result.done.clear()
 
-    def _later(self, model: Model, ticket: Ticket, *, least_s: int = 0) -> None:
+    def _later(
+        self, model: Model, ticket: Ticket, *, least_s: int = 0, at_once: bool = False
+    ) -> None:
         """Have a message delivered again; if that fails, it is after its two minutes."""
-        after_s = max(least_s, again_s(ticket.receives))
+        after_s = 0 if at_once else max(least_s, again_s(ticket.receives))
         try:
             self.queues.put_back(model.name, ticket, after_s=after_s)
         except AWS_ERRORS as error:
@@ -498,10 +458,9 @@ class Dispatcher:
         if job.input is not None:
             body = payloads.unpack(job.input)
         elif job.input_key is not None and job.upload is not None:
-            home = job.stored or job.home
-            location = self.uploads.location(job.input_key, home=home)
-            if location is None:
-                raise ElsewhereError(self.uploads.source(job.input_key, home=home, silent=silent))
+            location = self.bringing.location(
+                job.input_key, home=job.stored or job.home, silent=silent
+            )
         elif job.input_key is not None:
             location = self.payloads.location(
                 job.input_key, stored=job.stored or job.home, copied=job.copied
@@ -562,7 +521,7 @@ def create(execution: Execution) -> Handler:
         queues=ended.queues,
         endpoints=Endpoints(execution.client("sagemaker-runtime", SEND_ONCE)),
         payloads=payload_store(execution),
-        uploads=upload_buckets(execution),
+        bringing=Bringing(gate=ended.gate, uploads=upload_buckets(execution)),
         functions=ended.functions,
         endings=ended,
         pause=execution.sleep,

@@ -11,7 +11,7 @@ from lambdas.domain import uploads
 from lambdas.domain.batch_lines import INPUT_BYTES_MAX
 from lambdas.domain.job import Status
 from lambdas.domain.uploads import PART_BYTES_MIN
-from lambdas.handlers.dispatch import BRINGING_MS_MIN
+from lambdas.handlers.bringing import BRINGING_MS_MIN
 from tests.handlers.region import HERE, MODEL, NEXT, THIRD, DiedError, Region, aws
 from tests.handlers.uploading import (
     CONTENT,
