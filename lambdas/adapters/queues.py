@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from botocore.exceptions import BotoCoreError
+
 from lambdas.domain.job import ATTEMPT_MAX, FORMAT, is_job_id
 from lambdas.domain.names import Names
 
@@ -20,6 +22,12 @@ HIDDEN: Final = "ApproximateNumberOfMessagesNotVisible"
 DELETE_TRIES_MAX = 3
 HIDDEN_S = 120
 """Twice dispatch's time limit: what it took shows again only when it is gone."""
+
+
+class UnsentError(BotoCoreError):
+    """SQS did not take all messages of a request that it answered."""
+
+    fmt = "SQS did not take all messages"
 
 
 @dataclass(frozen=True, slots=True)

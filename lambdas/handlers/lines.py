@@ -12,7 +12,7 @@ from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.logs import logger
 from lambdas.adapters.payloads import Payloads
 from lambdas.adapters.pieces import Pieces
-from lambdas.adapters.queues import RECEIVE_MAX, Queues
+from lambdas.adapters.queues import RECEIVE_MAX, Queues, UnsentError
 from lambdas.domain import payloads
 from lambdas.domain.batch_lines import read_job, read_line
 from lambdas.domain.batches import GRACE_MS, Batch, BatchStatus, room, stopped
@@ -125,6 +125,9 @@ class Lines:
         """Make the jobs of a few further lines; whether there were any to be made.
 
         Jobs that are there already are left alone: who died after making some makes the others.
+
+        Raises:
+            UnsentError: A queue did not take all messages: the others' jobs are made the next time.
         """
         seen = self.seen[batch.id]
         if stopped(batch, now_ms=now_ms()):
@@ -153,7 +156,7 @@ class Lines:
         offset = batch.submitted - batch.blocks[number]
         lines = dict(enumerate(block[offset : offset + count], start=batch.submitted))
         if not self._make(batch, lines):
-            return False
+            raise UnsentError
         self.records.change(batch, submitted=batch.submitted + count)
         seen.unended += count
         return True

@@ -25,6 +25,7 @@ from lambdas.domain.job import Status
 from lambdas.handlers import batches, lines
 from lambdas.handlers.counting import QUOTA_KEPT_S
 from lambdas.handlers.cutting import Cutting
+from lambdas.wiring import SDK_DEFAULTS
 from tests.handlers.region import (
     HERE,
     LEASE,
@@ -801,6 +802,45 @@ def test_batches_that_come_to_nothing_are_told_and_waiting_is_no_standstill(
     with pytest.raises(ClientError):
         work(region)
     assert said() == []
+
+
+def test_a_queue_that_takes_only_some_messages_is_told_and_makes_no_job_twice(
+    region: Region, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SQS answers such a request with 200: nothing else would tell of a batch that it stops."""
+    batch = begun(region, [line(number) for number in range(3)])
+    sqs = aws("sqs", HERE, SDK_DEFAULTS)
+    send = sqs.send_message_batch
+
+    def one(**params: Any) -> Any:
+        *others, last = params["Entries"]
+        failed = [
+            {"Id": each["Id"], "SenderFault": False, "Code": "InternalError"} for each in others
+        ]
+        return {**send(**{**params, "Entries": [last]}), "Failed": failed}
+
+    def none(**params: Any) -> Any:
+        return {
+            "Failed": [
+                {"Id": each["Id"], "SenderFault": False, "Code": "InternalError"}
+                for each in params["Entries"]
+            ]
+        }
+
+    monkeypatch.setattr(sqs, "send_message_batch", one)
+    work(region)
+    assert len(jobs(region)) == 1
+    monkeypatch.setattr(sqs, "send_message_batch", none)
+    region.sleep(60)
+    work(region)
+    assert '"BatchesGoOn":[0.0]' in capsys.readouterr().out.replace(" ", "")
+    monkeypatch.setattr(sqs, "send_message_batch", send)
+    region.sleep(60)
+    work(region)
+
+    assert len(jobs(region)) == answer(region) == 3
+    work(region)
+    assert counts(region, batch) == (3, 3, 0)
 
 
 def refuse_all() -> None:

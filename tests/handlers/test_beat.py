@@ -13,6 +13,7 @@ from lambdas.domain.breaker import Breaker
 from lambdas.domain.regions import LEASE_S
 from lambdas.domain.release import Release
 from lambdas.handlers import beat
+from lambdas.wiring import SDK_DEFAULTS
 from tests.handlers.region import HERE, Region, aws, error
 
 BEAT_S = 5
@@ -90,7 +91,7 @@ def test_beats_that_sqs_refuses_for_a_moment_are_sent_again(
     region: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten of twelve missing are fifty seconds without a lease."""
-    sqs = aws("sqs")
+    sqs = aws("sqs", HERE, SDK_DEFAULTS)
     send = sqs.send_message_batch
     refused: list[str] = []
 
@@ -106,6 +107,7 @@ def test_beats_that_sqs_refuses_for_a_moment_are_sent_again(
     monkeypatch.setattr(sqs, "send_message_batch", sometimes)
     region.handler(beat)({}, None)
 
+    assert len(refused) > 1
     queue = aws("sqs").get_queue_attributes(
         QueueUrl=region.names.queue_url(HERE, region.names.beats), AttributeNames=["All"]
     )["Attributes"]
