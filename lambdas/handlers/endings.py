@@ -256,7 +256,8 @@ class Endings:
             live=_untold(job),
         )
         if outcome.won and outcome.job is not None:
-            self.usage.ended(outcome.job, until_ms=now_ms)
+            # It was handed to nobody, however long it took to find that out.
+            self.usage.ended(outcome.job, until_ms=outcome.job.started_ms or now_ms)
         self._ended(job, outcome, now_ms=now_ms)
         return outcome
 

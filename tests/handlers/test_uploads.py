@@ -378,7 +378,7 @@ def test_an_upload_erased_everywhere_ends_its_job_in_another_region_too(region: 
 
     dispatch(there)
     waiting = region.job(job)
-    there.faults.clear()
+    there.faults = {"HeadObject": lambda: there.sleep(2)}
     there.sleep(HIDDEN_S + 1)
     dispatch(there)
 
@@ -386,6 +386,8 @@ def test_an_upload_erased_everywhere_ends_its_job_in_another_region_too(region: 
     ended = region.job(job)
     assert (ended.status, (ended.error or {})["code"]) == (Status.FAILED, "input_gone")
     assert slots(region) == 0
+    (used,) = there.ask("GET /v1/usage").json["data"]
+    assert (used["jobs"]["failed"], used["gpu_s"]) == (1, 0), "nobody pays for no work"
 
 
 def test_a_missing_copy_is_brought_when_the_others_have_started(region: Region) -> None:
