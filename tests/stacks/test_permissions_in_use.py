@@ -268,8 +268,9 @@ def batch(twin: Twin, client: httpx.Client, large: str) -> None:
 
 def crowd(twin: Twin, name: str) -> None:
     """Take every open place to wait in the first region, for five seconds."""
+    event = {"job": "job_x", "until_ms": int(1000 * (twin.scheduler.now() + 5))}
     for _ in range(twin.functions.definition("us-east-1", name).reserved_concurrency or 0):
-        twin.functions.invoke("us-east-1", name, {"job": "job_x", "seconds": 5})
+        twin.functions.invoke("us-east-1", name, event)
 
 
 def work(twin: Twin, operators: Directory, *, waits: str) -> None:
