@@ -16,6 +16,9 @@ from unittest.mock import Mock
 
 import boto3
 from botocore.exceptions import ClientError
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+from moto.sqs.models import sqs_backends
 from time_machine import Traveller
 
 from config.schema import Deployment, load
@@ -172,15 +175,13 @@ class Region:
         _table(dynamodb, self.names.ledger, live="live", listing="tenant_day")
         for region in self.policy.regions:
             for bucket in (self.names.bucket(region), self.names.replica_bucket(region)):
-                place = {} if region == HERE else {"LocationConstraint": region}
-                aws("s3", region).create_bucket(
-                    Bucket=bucket, **({"CreateBucketConfiguration": place} if place else {})
-                )
-            sqs = aws("sqs", region)
+                # Not by calls: they would take longer than most of the tests.
+                s3_backends[DEFAULT_ACCOUNT_ID]["aws"].create_bucket(bucket, region)
+            sqs = sqs_backends[DEFAULT_ACCOUNT_ID][region]
             for tier in self.policy.tiers:
-                sqs.create_queue(QueueName=self.names.tier_queue(MODEL, tier.name))
-            sqs.create_queue(QueueName=self.names.webhooks)
-            sqs.create_queue(QueueName=self.names.deliveries)
+                sqs.create_queue(self.names.tier_queue(MODEL, tier.name))
+            sqs.create_queue(self.names.webhooks)
+            sqs.create_queue(self.names.deliveries)
 
         # Its beat took a lease that outlasts any test, and has seen nothing else yet.
         self._write_snapshot(self.names.gate, "snapshot", {"lease": LEASE})
