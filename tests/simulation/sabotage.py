@@ -434,14 +434,14 @@ def word_that_work_waits_never_left() -> None:
 
 
 CAUGHT: Final[dict[Callable[[], None], Caught]] = {
-    attempt_not_compared: Caught(12, 100, always=True),
+    attempt_not_compared: Caught(12, 100),
     completed_from_any_state: Caught(2, 20, always=True),
     completed_although_cancelled: Caught(2, 20),
     started_again_by_any_message: Caught(29, 100),
-    ledger_before_message: Caught(14, 80, always=True),
+    ledger_before_message: Caught(4, 80, always=True),
     key_not_in_the_id: Caught(0, 20, always=True),
     deleted_before_invoked: Caught(14, 80),
-    deleted_before_started: Caught(14, 80, always=True),
+    deleted_before_started: Caught(14, 80),
     invoked_before_started: Caught(0, 20),
     early_messages_dropped: Caught(86, 150),
     slot_not_kept: Caught(0, 20, always=True),
@@ -454,7 +454,7 @@ CAUGHT: Final[dict[Callable[[], None], Caught]] = {
     slot_never_released: Caught(0, 20),
     retried_without_a_message: Caught(36, 150),
     moved_without_a_message: Caught(11, 80),
-    moves_not_fenced: Caught(2, 40, always=True),
+    moves_not_fenced: Caught(4, 40, always=True),
     leases_not_swept: Caught(28, 100),
     cancelled_jobs_never_vacated: Caught(2, 20),
     results_of_erased_jobs_kept: Caught(1, 20, always=True),
