@@ -224,7 +224,7 @@ def invoked_before_started() -> None:
         ticket = the(Ticket, args)
         job = self.ledger.get(ticket.job) if ticket.job else None
         if job is not None and job.status is Status.QUEUED:
-            self._invoke(model, replace(job, version=next(iter(model.versions))))
+            self._invoke(model, replace(job, version=next(iter(model.versions))), set())
         start(self, model, *args, **more)
 
     put(Dispatcher, "_start", early)
