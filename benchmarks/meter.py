@@ -1,5 +1,6 @@
 """Reads a twin's call log as AWS would bill it: every call becomes amounts by meter."""
 
+import gc
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -69,8 +70,14 @@ def processor_time() -> Iterator[dict[str, list[float]]]:
     taken: defaultdict[str, list[float]] = defaultdict(list)
     environment, send = wiring.Function.environment, Hook.send
 
-    def timed_environment(self: Any, *, environ: Mapping[str, str], **others: Any) -> Any:
-        handler = environment(self, environ=environ, **others)
+    def timed_environment(
+        self: Any, *, environ: Mapping[str, str], sleep: Callable[[float], None], **others: Any
+    ) -> Any:
+        def timed_sleep(seconds: float) -> None:
+            with _elsewhere():
+                sleep(seconds)
+
+        handler = environment(self, environ=environ, sleep=timed_sleep, **others)
         function = environ["AWS_LAMBDA_FUNCTION_NAME"]
 
         def timed(event: Any, context: Any) -> Any:
@@ -85,19 +92,38 @@ def processor_time() -> Iterator[dict[str, list[float]]]:
         return timed
 
     def timed_send(self: Hook, *args: Any) -> Any:
-        began = time.thread_time()
-        try:
+        with _elsewhere():
             return send(self, *args)
-        finally:
-            # In it other tasks run as well: all that is not this execution's own work.
-            outside = _OUTSIDE_S.get(None)
-            if outside is not None:
-                outside.append(time.thread_time() - began)
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(wiring.Function, "environment", timed_environment))
         stack.enter_context(patch.object(Hook, "send", timed_send))
+        gc.callbacks.append(_collected)
+        stack.callback(gc.callbacks.remove, _collected)
         yield taken
+
+
+@contextmanager
+def _elsewhere() -> Iterator[None]:
+    """Time what is not an execution's own work: AWS, here moto, and other tasks meanwhile."""
+    outside = _OUTSIDE_S.get(None)
+    if outside is None:
+        yield
+        return
+    token, began = _OUTSIDE_S.set([]), time.thread_time()
+    try:
+        yield
+    finally:
+        outside.append(time.thread_time() - began)
+        _OUTSIDE_S.reset(token)
+
+
+def _collected(phase: str, _info: Mapping[str, int]) -> None:
+    """Take out what collecting garbage costs: the heap is moto's, and its size."""
+    outside = _OUTSIDE_S.get(None)
+    if outside is not None:
+        # A start is taken out, and its end put in again: what remains is the time between.
+        outside.append(time.thread_time() * (-1 if phase == "start" else 1))
 
 
 class Meter:
